@@ -1,0 +1,2 @@
+/* core/base/buf.h - the public header, under the name that core uses. */
+#include "quern/buf.h"

@@ -1,0 +1,2 @@
+/* core/base/half.h - the public header, under the name that core uses. */
+#include "quern/half.h"

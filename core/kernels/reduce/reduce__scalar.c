@@ -1,0 +1,3 @@
+/* core/kernels/reduce/reduce__scalar.c - reduce.inc compiled for scalar. */
+#define QN_ISA scalar
+#include "core/kernels/reduce/reduce.inc"

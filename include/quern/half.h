@@ -1,0 +1,13 @@
+/* quern/half.h - IEEE binary16 and bfloat16 <-> float, exact one way, round to nearest even the other. */
+#ifndef QUERN_HALF_H
+#define QUERN_HALF_H
+
+#include <stdint.h>
+
+float    qn_f16_to_f32(uint16_t h);
+uint16_t qn_f32_to_f16(float f); /* NaN stays NaN; beyond 65504 becomes infinity */
+uint16_t qn_f64_to_f16(double d); /* rounded once */
+float    qn_bf16_to_f32(uint16_t b);
+uint16_t qn_f32_to_bf16(float f);
+
+#endif

@@ -1,0 +1,572 @@
+/* server/batcher/batcher.c - queues, the turn of each version, and the workers that run batches.
+ *
+ * One mutex guards everything that waits: the ring of versions with waiting calls, their lists and their counters. It is held for list
+ * surgery only, never across a run, a copy of tensors, a callback or another lock. With batches of small models the run takes tens of
+ * microseconds and the surgery well under one, so one lock is enough for the workers of one machine.
+ *
+ *   batch_form     under the lock: take the first call of the version whose turn it is, then every call behind it in the same bucket
+ *   batch_run      gather rows -> qn_session_run -> scatter rows; on failure halve and run again
+ *   batch_scatter  copy each call's rows out and call done */
+#include "server/batcher/batcher.h"
+
+#include "quern/checked.h"
+#include "server/batcher/rows.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+struct qn_queue {
+    qn_call        *head, **tail; /* waiting calls in order of arrival */
+    qn_queue       *next_ready;   /* ring of queues with waiting calls; NULL when not in it */
+    bool            in_ring;
+    int64_t         n_waiting; /* calls in the list */
+    qn_queue_stats  stats;
+    pthread_mutex_t stats_mu; /* guards stats; innermost */
+};
+
+typedef struct qn_worker {
+    pthread_t   thread;
+    qn_batcher *batcher;
+    qn_team    *team;    /* NULL: one thread */
+    void       *gather;  /* input rows of a batch, grown on demand */
+    size_t      gather_bytes;
+    bool        started;
+} qn_worker;
+
+struct qn_batcher {
+    qn_batcher_options opt;
+    pthread_mutex_t    mu;   /* guards the ring, every queue's list, waiting_bytes, stopping */
+    pthread_cond_t     wake; /* CLOCK_MONOTONIC */
+    qn_queue          *ring_head, *ring_tail;
+    uint64_t           waiting_bytes;
+    int                idle;
+    bool               stopping;
+    qn_worker         *workers; /* [n_workers] */
+};
+
+/* The calls of one run, in order, and what they share. */
+typedef struct qn_batch {
+    qn_call *first;
+    int32_t  n_calls;
+    int64_t  rows;
+} qn_batch;
+
+static uint64_t now_us(void)
+{
+    struct timespec ts;
+
+    clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (uint64_t)ts.tv_sec * 1000000u + (uint64_t)ts.tv_nsec / 1000u;
+}
+
+qn_status qn_queue_create(qn_queue **out, qn_error *err)
+{
+    qn_queue *q = calloc(1, sizeof *q);
+
+    *out = NULL;
+    if (!q) return qn_error_set(err, QN_ERR_NOMEM, "queue of a version");
+    q->tail = &q->head;
+    pthread_mutex_init(&q->stats_mu, NULL);
+    *out = q;
+    return QN_OK;
+}
+
+void qn_queue_destroy(qn_queue *q)
+{
+    if (!q) return;
+    pthread_mutex_destroy(&q->stats_mu);
+    free(q);
+}
+
+void qn_queue_get_stats(qn_queue *q, qn_queue_stats *out)
+{
+    pthread_mutex_lock(&q->stats_mu);
+    *out = q->stats;
+    pthread_mutex_unlock(&q->stats_mu);
+}
+
+void qn_call_release(qn_call *call)
+{
+    for (int32_t i = 0; i < call->n_outputs; i++) qn_tensor_free(&call->outputs[i]);
+    free(call->outputs);
+    call->outputs = NULL;
+    call->n_outputs = 0;
+}
+
+/* Under the lock: what the statistics show. */
+static void queue_publish_waiting(qn_queue *q)
+{
+    pthread_mutex_lock(&q->stats_mu);
+    q->stats.waiting = q->n_waiting;
+    pthread_mutex_unlock(&q->stats_mu);
+}
+
+/* -- the ring of queues ----------------------------------------------------------------------------------------------------- */
+
+static void ring_push(qn_batcher *b, qn_queue *q)
+{
+    if (q->in_ring) return;
+    q->in_ring = true;
+    q->next_ready = NULL;
+    if (b->ring_tail)
+        b->ring_tail->next_ready = q;
+    else
+        b->ring_head = q;
+    b->ring_tail = q;
+}
+
+static qn_queue *ring_pop(qn_batcher *b)
+{
+    qn_queue *q = b->ring_head;
+
+    if (!q) return NULL;
+    b->ring_head = q->next_ready;
+    if (!b->ring_head) b->ring_tail = NULL;
+    q->in_ring = false;
+    q->next_ready = NULL;
+    return q;
+}
+
+static void list_append(qn_call ***tail, qn_call *c)
+{
+    c->next = NULL;
+    **tail = c;
+    *tail = &c->next;
+}
+
+/* -- answering --------------------------------------------------------------------------------------------------------------- */
+
+/* Count how a call ended, then hand it back. The version, and so the queue, lives until the owner drops its reference in done. */
+static void call_answer(qn_call *c, qn_status status, const qn_error *why)
+{
+    qn_queue *q = qn_version_queue(c->version);
+
+    c->status = status;
+    if (status != QN_OK && why) c->err = *why;
+    c->err.status = status;
+    if (!c->finished_us) c->finished_us = now_us();
+    pthread_mutex_lock(&q->stats_mu);
+    switch (status) {
+    case QN_OK:
+        q->stats.n_success++;
+        q->stats.n_rows += (uint64_t)c->rows;
+        q->stats.queue_us += c->started_us - c->queued_us;
+        break;
+    case QN_ERR_CANCELLED: q->stats.n_cancelled++; break;
+    case QN_ERR_DEADLINE: q->stats.n_expired++; break;
+    case QN_ERR_UNAVAILABLE: q->stats.n_rejected++; break;
+    default: q->stats.n_failed++; break;
+    }
+    pthread_mutex_unlock(&q->stats_mu);
+    c->done(c);
+}
+
+/* A call that is no longer worth running: QN_OK if it still is. */
+static qn_status call_lost(const qn_call *c, uint64_t now, qn_error *err)
+{
+    if (atomic_load_explicit(&c->cancelled, memory_order_relaxed)) return qn_error_set(err, QN_ERR_CANCELLED, "the client went away");
+    if (c->deadline_us && now >= c->deadline_us)
+        return qn_error_set(err, QN_ERR_DEADLINE, "deadline passed after %llu us in the queue", (unsigned long long)(now - c->queued_us));
+    return QN_OK;
+}
+
+static void answer_list(qn_call *c, qn_status status, const char *text)
+{
+    while (c) {
+        qn_call *next = c->next;
+        qn_error err = { 0 };
+
+        qn_error_set(&err, status, "%s", text);
+        call_answer(c, status, &err);
+        c = next;
+    }
+}
+
+/* -- forming a batch ----------------------------------------------------------------------------------------------------------- */
+
+static bool may_batch(const qn_call *c)
+{
+    const qn_model_settings *s = qn_version_settings(c->version);
+
+    if (s->max_batch_rows <= 1 || s->batching == 0) return false;
+    return s->batching == 1 || qn_model_rows_independent(qn_version_model(c->version));
+}
+
+/* Under the lock: take the head call and every later one of its bucket that still fits; the others keep their order. Calls on the way
+ * that are cancelled or expired are taken out as well, into *lost. The walk ends when the batch is full. */
+static void batch_form(qn_batcher *b, qn_queue *q, uint64_t now, qn_batch *batch, qn_call **lost)
+{
+    qn_call **keep_tail = &q->head, **batch_tail = &batch->first, **lost_tail = lost;
+    qn_call  *c = q->head;
+    int64_t   max_rows = 0;
+
+    memset(batch, 0, sizeof *batch);
+    *lost = NULL;
+    q->head = NULL;
+    while (c && (!batch->first || batch->rows < max_rows)) {
+        qn_call *next = c->next;
+
+        if (call_lost(c, now, NULL) != QN_OK) {
+            list_append(&lost_tail, c);
+        } else if (!batch->first) {
+            list_append(&batch_tail, c);
+            batch->rows = c->rows;
+            batch->n_calls = 1;
+            max_rows = may_batch(c) ? qn_version_settings(c->version)->max_batch_rows : 0;
+        } else if (c->rows <= max_rows - batch->rows && qn_rows_same_bucket(batch->first, c)) {
+            list_append(&batch_tail, c);
+            batch->rows += c->rows;
+            batch->n_calls++;
+        } else {
+            list_append(&keep_tail, c);
+            c = next;
+            continue;
+        }
+        q->n_waiting--;
+        b->waiting_bytes -= qn_rows_input_bytes(c);
+        c = next;
+    }
+    *keep_tail = c; /* what was not looked at, in one piece */
+    if (!c) q->tail = keep_tail;
+    if (!q->head) q->tail = &q->head;
+}
+
+/* Under the lock: should an idle worker wait for more rows? Sets hold_until_us on the first look. */
+static bool hold_back(const qn_queue *q, uint64_t now, uint64_t *until)
+{
+    const qn_call           *c = q->head;
+    const qn_model_settings *s = qn_version_settings(c->version);
+    int64_t                  rows = 0;
+
+    if (s->max_queue_delay_us <= 0 || !may_batch(c)) return false;
+    for (; c && rows < s->max_batch_rows; c = c->next) rows += c->rows;
+    if (rows >= s->max_batch_rows) return false;
+    *until = q->head->queued_us + (uint64_t)s->max_queue_delay_us;
+    if (q->head->deadline_us && q->head->deadline_us < *until) return false; /* it could not wait that long */
+    return now < *until;
+}
+
+/* -- running ------------------------------------------------------------------------------------------------------------------- */
+
+typedef struct qn_run_watch {
+    const qn_batch *batch;
+} qn_run_watch;
+
+/* A run stops between nodes when no call of the batch wants its answer any more. */
+static bool all_lost(void *user)
+{
+    const qn_batch *batch = ((const qn_run_watch *)user)->batch;
+    uint64_t        now = now_us();
+    const qn_call  *c = batch->first;
+
+    for (int32_t i = 0; i < batch->n_calls; i++, c = c->next) {
+        if (call_lost(c, now, NULL) == QN_OK) return false;
+    }
+    return true;
+}
+
+/* Run calls [batch] once. On success every call has its outputs. */
+static qn_status batch_run_once(qn_worker *w, const qn_batch *batch, qn_session *session, qn_error *err)
+{
+    qn_version  *v = batch->first->version;
+    qn_model    *model = qn_version_model(v);
+    qn_run_watch watch = { batch };
+    qn_run_hooks hooks = { .cancelled = all_lost, .user = &watch };
+    qn_tensor    inputs_few[QN_ROWS_FEW], outputs_few[QN_ROWS_FEW];
+    int32_t      n_in = qn_model_n_inputs(model), n_out = qn_model_n_outputs(model);
+    qn_tensor   *inputs = inputs_few, *outputs = outputs_few;
+    qn_status    st;
+    uint64_t     began;
+
+    if (n_in > QN_ROWS_FEW) inputs = calloc((size_t)n_in, sizeof *inputs);
+    if (n_out > QN_ROWS_FEW) outputs = calloc((size_t)n_out, sizeof *outputs);
+    if (!inputs || !outputs) {
+        st = qn_error_set(err, QN_ERR_NOMEM, "a batch of %d inputs and %d outputs", n_in, n_out);
+        goto done;
+    }
+    st = qn_rows_gather(batch->first, batch->n_calls, batch->rows, n_in, &w->gather, &w->gather_bytes, inputs, err);
+    if (st != QN_OK) goto done;
+    began = now_us();
+    qn_call *c = batch->first;
+    for (int32_t i = 0; i < batch->n_calls; i++, c = c->next) {
+        if (!c->started_us) c->started_us = began;
+    }
+    st = qn_session_run(session, inputs, outputs, &hooks, err);
+    if (w->batcher->opt.on_batch) w->batcher->opt.on_batch(w->batcher->opt.user, v, batch->rows, batch->n_calls, now_us() - began);
+    qn_queue *q = qn_version_queue(v);
+    pthread_mutex_lock(&q->stats_mu);
+    q->stats.n_batches++;
+    q->stats.run_us += now_us() - began;
+    pthread_mutex_unlock(&q->stats_mu);
+    if (st == QN_OK) st = qn_rows_scatter(batch->first, batch->n_calls, batch->rows, outputs, n_out, err);
+done:
+    if (inputs != inputs_few) free(inputs);
+    if (outputs != outputs_few) free(outputs);
+    return st;
+}
+
+/* Split after half of the calls. */
+static void batch_halve(const qn_batch *batch, qn_batch *a, qn_batch *b)
+{
+    qn_call *c = batch->first;
+
+    *a = (qn_batch){ .first = batch->first, .n_calls = batch->n_calls / 2 };
+    for (int32_t i = 0; i < a->n_calls; i++, c = c->next) a->rows += c->rows;
+    *b = (qn_batch){ .first = c, .n_calls = batch->n_calls - a->n_calls, .rows = batch->rows - a->rows };
+}
+
+static void batch_answer(qn_batch batch, qn_status st, const qn_error *err)
+{
+    qn_call *c = batch.first;
+
+    for (int32_t i = 0; i < batch.n_calls; i++) {
+        qn_call  *next = c->next; /* done may free c */
+        qn_error  lost = { 0 };
+        qn_status why;
+
+        c->batch_rows = batch.rows;
+        /* A run that was stopped because nobody waits any more: each call has its own reason. */
+        why = st == QN_ERR_CANCELLED ? call_lost(c, now_us(), &lost) : QN_OK;
+        if (why != QN_OK)
+            call_answer(c, why, &lost);
+        else
+            call_answer(c, st, err);
+        c = next;
+    }
+}
+
+/* Run, and bisect on failure with an explicit stack: at most 32 halvings of up to 2^31 calls. */
+static void batch_run(qn_worker *w, const qn_batch *whole)
+{
+    qn_batch    stack[40];
+    int         depth = 0;
+    qn_session *session = NULL;
+    qn_version *v = qn_version_ref(whole->first->version); /* calls may be gone before the session is given back */
+    qn_error    err = { 0 };
+    qn_status   st = qn_version_acquire_session(v, w->team, &session, &err);
+
+    if (st != QN_OK) {
+        batch_answer(*whole, st, &err);
+        qn_version_unref(v);
+        return;
+    }
+    stack[depth++] = *whole;
+    while (depth > 0) {
+        qn_batch batch = stack[--depth];
+
+        err = (qn_error){ 0 };
+        st = batch_run_once(w, &batch, session, &err);
+        if (st == QN_OK || st == QN_ERR_CANCELLED || batch.n_calls == 1) {
+            batch_answer(batch, st, &err);
+        } else {
+            qn_batch a, b;
+
+            batch_halve(&batch, &a, &b);
+            stack[depth++] = b;
+            stack[depth++] = a;
+        }
+    }
+    qn_version_release_session(v, session);
+    qn_version_unref(v);
+}
+
+static void wait_until(qn_batcher *b, uint64_t until_us)
+{
+    struct timespec ts = { .tv_sec = (time_t)(until_us / 1000000u), .tv_nsec = (long)(until_us % 1000000u) * 1000 };
+
+    pthread_cond_timedwait(&b->wake, &b->mu, &ts);
+}
+
+/* Under the lock: find something to run, looking at each ready queue once. *until: when to look again, 0 if only a wake-up helps. */
+static bool next_batch(qn_batcher *b, qn_batch *batch, qn_call **lost, uint64_t *until)
+{
+    uint64_t  now = now_us();
+    qn_queue *first_held = NULL;
+
+    *until = 0;
+    *lost = NULL;
+    for (;;) {
+        qn_queue *q = b->ring_head;
+        uint64_t  t = 0;
+
+        if (!q || q == first_held) return false;
+        ring_pop(b);
+        if (q->head && !b->stopping && hold_back(q, now, &t)) {
+            if (!first_held) first_held = q;
+            if (!*until || t < *until) *until = t;
+            ring_push(b, q);
+            continue;
+        }
+        batch_form(b, q, now, batch, lost);
+        queue_publish_waiting(q);
+        if (q->head) ring_push(b, q);
+        if (batch->first || *lost) return true;
+    }
+}
+
+static void *worker_main(void *arg)
+{
+    qn_worker  *w = arg;
+    qn_batcher *b = w->batcher;
+
+    pthread_mutex_lock(&b->mu);
+    for (;;) {
+        qn_batch batch = { 0 };
+        qn_call *lost = NULL;
+        uint64_t until = 0;
+
+        if (!next_batch(b, &batch, &lost, &until)) {
+            if (b->stopping) break;
+            b->idle++;
+            if (until)
+                wait_until(b, until);
+            else
+                pthread_cond_wait(&b->wake, &b->mu);
+            b->idle--;
+            continue;
+        }
+        if (b->ring_head && b->idle > 0) pthread_cond_signal(&b->wake); /* more to do than this worker takes */
+        pthread_mutex_unlock(&b->mu);
+        while (lost) {
+            qn_call *next = lost->next;
+            qn_error err = { 0 };
+            qn_status st = call_lost(lost, now_us(), &err);
+
+            call_answer(lost, st, &err);
+            lost = next;
+        }
+        if (batch.first) batch_run(w, &batch);
+        pthread_mutex_lock(&b->mu);
+    }
+    pthread_mutex_unlock(&b->mu);
+    return NULL;
+}
+
+/* -- life ------------------------------------------------------------------------------------------------------------------------ */
+
+qn_status qn_batcher_submit(qn_batcher *b, qn_call *call, qn_error *err)
+{
+    const qn_model_settings *s = qn_version_settings(call->version);
+    qn_queue                *q = qn_version_queue(call->version);
+    size_t                   bytes = qn_rows_input_bytes(call);
+    qn_status                st;
+
+    call->queued_us = now_us();
+    call->started_us = call->finished_us = 0;
+    call->outputs = NULL;
+    call->n_outputs = 0;
+    st = call_lost(call, call->queued_us, err);
+    if (st == QN_OK) {
+        pthread_mutex_lock(&b->mu);
+        if (b->stopping) {
+            st = qn_error_set(err, QN_ERR_UNAVAILABLE, "the server is shutting down");
+        } else if (q->n_waiting >= s->max_queued) {
+            st = qn_error_set(err, QN_ERR_UNAVAILABLE, "queue of model %s is full: %lld requests wait, max_queued is %d",
+                              qn_version_name(call->version), (long long)q->n_waiting, s->max_queued);
+        } else if (b->opt.max_bytes && bytes > b->opt.max_bytes - b->waiting_bytes) {
+            st = qn_error_set(err, QN_ERR_UNAVAILABLE, "waiting requests hold %llu bytes, %zu more would pass the limit %llu",
+                              (unsigned long long)b->waiting_bytes, bytes, (unsigned long long)b->opt.max_bytes);
+        } else {
+            b->waiting_bytes += bytes;
+            list_append(&q->tail, call);
+            q->n_waiting++;
+            queue_publish_waiting(q);
+            ring_push(b, q);
+            if (b->idle > 0) pthread_cond_signal(&b->wake);
+        }
+        pthread_mutex_unlock(&b->mu);
+    }
+    if (st == QN_ERR_UNAVAILABLE || st == QN_ERR_DEADLINE || st == QN_ERR_CANCELLED) {
+        pthread_mutex_lock(&q->stats_mu);
+        if (st == QN_ERR_UNAVAILABLE)
+            q->stats.n_rejected++;
+        else if (st == QN_ERR_DEADLINE)
+            q->stats.n_expired++;
+        else
+            q->stats.n_cancelled++;
+        pthread_mutex_unlock(&q->stats_mu);
+    }
+    return st;
+}
+
+static qn_status worker_start(qn_worker *w, qn_error *err)
+{
+    pthread_attr_t attr;
+    int            rc;
+    qn_status      st = QN_OK;
+
+    if (w->batcher->opt.team_size > 1) st = qn_team_create(w->batcher->opt.team_size, &w->team, err);
+    if (st != QN_OK) return st;
+    pthread_attr_init(&attr);
+    pthread_attr_setstacksize(&attr, 512 * 1024);
+    rc = pthread_create(&w->thread, &attr, worker_main, w);
+    pthread_attr_destroy(&attr);
+    if (rc) return qn_error_set(err, QN_ERR_IO, "cannot start a worker thread: %s", strerror(rc));
+    w->started = true;
+    return QN_OK;
+}
+
+qn_status qn_batcher_create(const qn_batcher_options *options, qn_batcher **out, qn_error *err)
+{
+    qn_status          st = QN_OK;
+    qn_batcher        *b = NULL;
+    pthread_condattr_t ca;
+
+    *out = NULL;
+    if (options->n_workers < 1 || options->n_workers > 256)
+        return qn_error_set(err, QN_ERR_INVALID, "n_workers is %d, expected 1..256", options->n_workers);
+    b = calloc(1, sizeof *b);
+    if (b) b->workers = calloc((size_t)options->n_workers, sizeof *b->workers);
+    if (!b || !b->workers) {
+        free(b);
+        return qn_error_set(err, QN_ERR_NOMEM, "batcher with %d workers", options->n_workers);
+    }
+    b->opt = *options;
+    pthread_mutex_init(&b->mu, NULL);
+    pthread_condattr_init(&ca);
+    pthread_condattr_setclock(&ca, CLOCK_MONOTONIC);
+    pthread_cond_init(&b->wake, &ca);
+    pthread_condattr_destroy(&ca);
+    for (int i = 0; i < options->n_workers && st == QN_OK; i++) {
+        b->workers[i].batcher = b;
+        st = worker_start(&b->workers[i], err);
+    }
+    if (st != QN_OK) {
+        qn_batcher_destroy(b);
+        return st;
+    }
+    *out = b;
+    return QN_OK;
+}
+
+void qn_batcher_destroy(qn_batcher *b)
+{
+    qn_call *left = NULL, **tail = &left;
+
+    if (!b) return;
+    pthread_mutex_lock(&b->mu);
+    b->stopping = true;
+    for (qn_queue *q = ring_pop(b); q; q = ring_pop(b)) {
+        *tail = q->head;
+        if (q->head) tail = q->tail;
+        q->head = NULL;
+        q->tail = &q->head;
+        q->n_waiting = 0;
+        queue_publish_waiting(q);
+    }
+    *tail = NULL;
+    pthread_cond_broadcast(&b->wake);
+    pthread_mutex_unlock(&b->mu);
+    answer_list(left, QN_ERR_UNAVAILABLE, "the server is shutting down");
+    for (int i = 0; i < b->opt.n_workers; i++) {
+        if (b->workers[i].started) pthread_join(b->workers[i].thread, NULL);
+        qn_team_destroy(b->workers[i].team);
+        free(b->workers[i].gather);
+    }
+    pthread_cond_destroy(&b->wake);
+    pthread_mutex_destroy(&b->mu);
+    free(b->workers);
+    free(b);
+}

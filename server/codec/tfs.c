@@ -1,0 +1,241 @@
+/* server/codec/tfs.c - the JSON of a TensorFlow Serving predict request, token by token.
+ * Source: TensorFlow Serving api_rest.md. Row format {"instances": [row, ..]}, a row being a value or {"input": value, ..};
+ * column format {"inputs": value} or {"inputs": {"input": value, ..}}. Shapes come from the nesting, dtypes from the model.
+ * {"b64": ".."} stands for a string. */
+#include "server/codec/decoder.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { /* tfs_where */
+    T_START,
+    T_TOP,
+    T_SIGNATURE,
+    T_SKIP,
+    T_ROWS_BEGIN,   /* '[' of instances */
+    T_ROW,          /* a row, or ']' */
+    T_ROW_FIELD,    /* inside {"input": ..} of a row */
+    T_COLUMNS,      /* the value of "inputs" */
+    T_COLUMN_FIELD, /* inside {"input": ..} of "inputs" */
+    T_VALUE,        /* inside the value of one input */
+    T_B64_KEY,
+    T_B64_VALUE,
+    T_B64_END,
+    T_DONE,
+};
+
+static bool is(const char *text, size_t n, const char *word) { return strlen(word) == n && memcmp(text, word, n) == 0; }
+
+/* Where to go when the value of one input is complete; skip_depth is 1 inside an object of named inputs. */
+static int after_value(const qn_decoder *d)
+{
+    if (d->row_format) return d->skip_depth ? T_ROW_FIELD : T_ROW;
+    return d->skip_depth ? T_COLUMN_FIELD : T_TOP;
+}
+
+static qn_given *given_of(qn_decoder *d, int32_t i)
+{
+    qn_given *g = &d->given[i];
+
+    if (!g->given) {
+        qn_sink_init(&g->sink, qn_model_input(d->model, i)->dtype, &d->budget);
+        g->given = true;
+    }
+    return g;
+}
+
+/* The value of input i begins with this token. In row format every row is one element of an array that is opened at the first row. */
+static qn_status value_begin(qn_decoder *d, int32_t i, qn_error *err)
+{
+    qn_given *g = given_of(d, i);
+    qn_status st = QN_OK;
+
+    d->tfs_input = i;
+    if (d->row_format && g->sink.depth == 0) st = qn_sink_token(&g->sink, QN_JSON_ARRAY_BEGIN, "", 0, err);
+    if (d->row_format && ++d->tfs_mark[i] != d->tfs_rows)
+        return qn_error_set(err, QN_ERR_INVALID, "instance %" PRId64 ": input %.64s is given twice, or an earlier instance lacks it", d->tfs_rows - 1,
+                            qn_model_input(d->model, i)->name);
+    d->tfs_base = g->sink.depth;
+    d->tfs_where = T_VALUE;
+    return st;
+}
+
+static qn_status value_token(qn_decoder *d, qn_json_token token, const char *text, size_t n, qn_error *err)
+{
+    qn_sink  *s = &d->given[d->tfs_input].sink;
+    qn_status st;
+
+    if (token == QN_JSON_OBJECT_BEGIN) {
+        if (s->dtype != QN_STRING)
+            return qn_error_set(err, QN_ERR_INVALID, "input %.64s: an object where a %s is expected", qn_model_input(d->model, d->tfs_input)->name,
+                                qn_dtype_oip_name(s->dtype));
+        d->tfs_where = T_B64_KEY;
+        return QN_OK;
+    }
+    st = qn_sink_token(s, token, text, n, err);
+    if (st != QN_OK) return qn_error_prefix(err, "input %.64s", qn_model_input(d->model, d->tfs_input)->name), st;
+    if (s->depth == d->tfs_base) d->tfs_where = after_value(d);
+    return QN_OK;
+}
+
+static qn_status b64_token(qn_decoder *d, qn_json_token token, const char *text, size_t n, qn_error *err)
+{
+    qn_sink  *s = &d->given[d->tfs_input].sink;
+    qn_status st;
+
+    if (d->tfs_where == T_B64_KEY && token == QN_JSON_KEY && is(text, n, "b64")) {
+        d->tfs_where = T_B64_VALUE;
+    } else if (d->tfs_where == T_B64_VALUE && token == QN_JSON_STRING) {
+        st = qn_sink_base64(s, text, n, err);
+        if (st != QN_OK) return st;
+        d->tfs_where = T_B64_END;
+    } else if (d->tfs_where == T_B64_END && token == QN_JSON_OBJECT_END) {
+        d->tfs_where = s->depth == d->tfs_base ? after_value(d) : T_VALUE;
+    } else {
+        return qn_error_set(err, QN_ERR_INVALID, "an object in place of a string must be {\"b64\": \"...\"}");
+    }
+    return QN_OK;
+}
+
+static qn_status field_key(qn_decoder *d, const char *text, size_t n, qn_error *err)
+{
+    int32_t i = qn_decoder_input_index(d, text, n);
+
+    if (i < 0) return qn_error_set(err, QN_ERR_INVALID, "the model has no input %.*s", (int)(n < 64 ? n : 64), text);
+    if (!d->row_format && d->given[i].given) return qn_error_set(err, QN_ERR_INVALID, "input %.*s is given twice", (int)(n < 64 ? n : 64), text);
+    return value_begin(d, i, err);
+}
+
+/* The only input, for a value without a name. */
+static qn_status unnamed(qn_decoder *d, qn_error *err)
+{
+    if (d->n_inputs == 1) return value_begin(d, 0, err);
+    return qn_error_set(err, QN_ERR_INVALID, "the model has %d inputs, so every value needs a name: {\"%.48s\": ...}", d->n_inputs,
+                        d->n_inputs ? qn_model_input(d->model, 0)->name : "");
+}
+
+static qn_status top_token(qn_decoder *d, qn_json_token token, const char *text, size_t n, qn_error *err)
+{
+    if (token == QN_JSON_OBJECT_END) {
+        d->tfs_where = T_DONE;
+        return QN_OK;
+    }
+    if (is(text, n, "instances") || is(text, n, "inputs")) {
+        if (d->tfs_seen) return qn_error_set(err, QN_ERR_INVALID, "exactly one of \"instances\" and \"inputs\" is expected, once");
+        d->tfs_seen = true;
+        d->row_format = is(text, n, "instances");
+        d->tfs_where = d->row_format ? T_ROWS_BEGIN : T_COLUMNS;
+        d->skip_depth = 0;
+    } else if (is(text, n, "signature_name")) {
+        d->tfs_where = T_SIGNATURE;
+    } else {
+        d->tfs_where = T_SKIP;
+        d->skip_depth = 0;
+    }
+    return QN_OK;
+}
+
+static qn_status row_token(qn_decoder *d, qn_json_token token, const char *text, size_t n, qn_error *err)
+{
+    qn_status st;
+
+    if (token == QN_JSON_ARRAY_END) { /* of "instances": close the array that holds the rows of each input */
+        for (int32_t i = 0; i < d->n_inputs; i++) {
+            if (!d->given[i].given) continue;
+            st = qn_sink_token(&d->given[i].sink, QN_JSON_ARRAY_END, "", 0, err);
+            if (st != QN_OK) return st;
+        }
+        d->tfs_where = T_TOP;
+        return QN_OK;
+    }
+    d->tfs_rows++;
+    /* {"b64": ..} for a model with one string input is a value, not a row of named inputs; its key tells, one token later */
+    if (token == QN_JSON_OBJECT_BEGIN) {
+        d->skip_depth = 1;
+        d->tfs_where = T_ROW_FIELD;
+        return QN_OK;
+    }
+    d->skip_depth = 0;
+    st = unnamed(d, err);
+    return st == QN_OK ? value_token(d, token, text, n, err) : st;
+}
+
+static qn_status field_token(qn_decoder *d, qn_json_token token, const char *text, size_t n, qn_error *err)
+{
+    if (token == QN_JSON_OBJECT_END) {
+        d->skip_depth = 0;
+        d->tfs_where = d->row_format ? T_ROW : T_TOP;
+        return QN_OK;
+    }
+    if (is(text, n, "b64") && d->n_inputs == 1 && qn_model_input(d->model, 0)->dtype == QN_STRING && qn_decoder_input_index(d, "b64", 3) < 0) {
+        qn_status st;
+
+        d->skip_depth = 0;
+        st = value_begin(d, 0, err);
+        d->tfs_where = T_B64_VALUE;
+        return st;
+    }
+    return field_key(d, text, n, err);
+}
+
+static qn_status tfs_token(void *user, qn_json_token token, const char *text, size_t n, qn_error *err)
+{
+    qn_decoder *d = user;
+    qn_status   st;
+
+    switch (d->tfs_where) {
+    case T_VALUE: return value_token(d, token, text, n, err); /* first: nearly every token is an element */
+    case T_START:
+        if (token != QN_JSON_OBJECT_BEGIN) return qn_error_set(err, QN_ERR_INVALID, "the body must be a JSON object");
+        d->tfs_where = T_TOP;
+        return QN_OK;
+    case T_TOP: return top_token(d, token, text, n, err);
+    case T_SIGNATURE:
+        if (token != QN_JSON_STRING || !is(text, n, "serving_default"))
+            return qn_error_set(err, QN_ERR_INVALID, "signature_name must be \"serving_default\", the only one a model here has");
+        d->tfs_where = T_TOP;
+        return QN_OK;
+    case T_SKIP:
+        d->skip_depth += (token == QN_JSON_OBJECT_BEGIN || token == QN_JSON_ARRAY_BEGIN) - (token == QN_JSON_OBJECT_END || token == QN_JSON_ARRAY_END);
+        if (token != QN_JSON_KEY && d->skip_depth == 0) d->tfs_where = T_TOP;
+        return QN_OK;
+    case T_ROWS_BEGIN:
+        if (token != QN_JSON_ARRAY_BEGIN) return qn_error_set(err, QN_ERR_INVALID, "instances must be an array");
+        d->tfs_where = T_ROW;
+        return QN_OK;
+    case T_ROW: return row_token(d, token, text, n, err);
+    case T_COLUMNS:
+        if (token == QN_JSON_OBJECT_BEGIN) {
+            d->skip_depth = 1;
+            d->tfs_where = T_COLUMN_FIELD;
+            return QN_OK;
+        }
+        d->skip_depth = 0;
+        st = unnamed(d, err);
+        return st == QN_OK ? value_token(d, token, text, n, err) : st;
+    case T_ROW_FIELD:
+    case T_COLUMN_FIELD: return field_token(d, token, text, n, err);
+    default: return b64_token(d, token, text, n, err);
+    }
+}
+
+static qn_status tfs_finish(qn_decoder *d, qn_error *err)
+{
+    if (!d->tfs_seen) return qn_error_set(err, QN_ERR_INVALID, "exactly one of \"instances\" and \"inputs\" is expected");
+    for (int32_t i = 0; i < d->n_inputs; i++) {
+        const qn_port *p = qn_model_input(d->model, i);
+        qn_given      *g = &d->given[i];
+
+        if (!g->given && d->row_format && d->tfs_rows == 0 && !p->optional)
+            return qn_error_set(err, QN_ERR_SHAPE, "instances is empty, expected at least one");
+        if (!g->given) continue;
+        if (d->row_format && d->tfs_mark[i] != d->tfs_rows)
+            return qn_error_set(err, QN_ERR_INVALID, "input %.64s is missing in some instances", p->name);
+        if (g->sink.leaf_depth > QN_MAX_RANK) return qn_error_set(err, QN_ERR_SHAPE, "input %.64s is nested deeper than %d levels", p->name, QN_MAX_RANK);
+        qn_sink_shape(&g->sink, &g->rank, g->dims);
+    }
+    return QN_OK;
+}
+
+const qn_format qn_format_tfs = { .token = tfs_token, .finish = tfs_finish };

@@ -1,0 +1,143 @@
+/* server/config/config.c - the daemon's configuration and a model's settings, read through their tables. */
+#include "server/config/config.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
+
+const qn_setting qn_config_settings[] = {
+#define QN_ROW(key, field, type, initial, min, max, choices, what)                                                                         \
+    { key, QN_SETTING_##type, offsetof(qn_config, field), initial, min, max, choices, what },
+#include "server/config/settings.def"
+#undef QN_ROW
+};
+const size_t qn_config_n_settings = COUNT(qn_config_settings);
+
+/* A model's quern.yaml as written: integers before they are narrowed, and labels not yet handed over. */
+typedef struct model_file {
+    int64_t      max_batch_rows, max_queue_delay_us, max_queued, bits, batching;
+    qn_text_list labels;
+} model_file;
+
+static const qn_setting model_rows[] = {
+#define QN_ROW(key, field, type, initial, min, max, choices, what)                                                                         \
+    { key, QN_SETTING_##type, offsetof(model_file, field), initial, min, max, choices, what },
+#include "server/config/model_settings.def"
+#undef QN_ROW
+};
+
+void qn_config_init(qn_config *config)
+{
+    memset(config, 0, sizeof *config);
+    for (size_t i = 0; i < qn_config_n_settings; i++)
+        (void)qn_setting_parse(&qn_config_settings[i], qn_config_settings[i].initial, config, NULL); /* a test parses every default */
+}
+
+qn_status qn_config_parse(const char *shown, const char *text, size_t n, qn_config *config, qn_error *err)
+{
+    qn_config_init(config);
+    return qn_settings_read(shown, text, n, qn_config_settings, qn_config_n_settings, config, err);
+}
+
+/* Messages name the file, not where on the machine it is. */
+static const char *base_name(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+
+    return slash && slash[1] ? slash + 1 : path;
+}
+
+qn_status qn_config_read(const char *path, qn_config *config, qn_error *err)
+{
+    char *text = NULL;
+    size_t n = 0;
+    qn_status st = qn_settings_slurp(AT_FDCWD, path, 1, &text, &n, err);
+
+    if (st == QN_OK)
+        st = qn_config_parse(base_name(path), text, n, config, err);
+    else
+        qn_error_prefix(err, "%s", base_name(path));
+    free(text);
+    return st;
+}
+
+void qn_config_print(const qn_config *config, qn_buf *out)
+{
+    for (size_t i = 0; i < qn_config_n_settings; i++) {
+        qn_buf_printf(out, "%s: ", qn_config_settings[i].key);
+        qn_setting_print(&qn_config_settings[i], config, out);
+        qn_buf_puts(out, "\n");
+    }
+}
+
+const char *qn_config_isa(const qn_config *config)
+{
+    static const char *const names[] = { "auto", "scalar", "avx2", "avx512", "vnni" };
+
+    return names[config->isa];
+}
+
+void qn_config_model_defaults(const qn_config *config, qn_model_settings *out)
+{
+    *out = (qn_model_settings){
+        .max_batch_rows = (int32_t)config->max_batch_rows,
+        .max_queue_delay_us = config->max_queue_delay_us,
+        .max_queued = (int32_t)config->max_queued,
+        .bits = config->bits ? QN_BITS_FAST : QN_BITS_EXACT,
+        .batching = -1,
+    };
+}
+
+static void labels_free(char **items, int32_t n)
+{
+    for (int32_t i = 0; i < n; i++) free(items[i]);
+    free(items);
+}
+
+qn_status qn_config_parse_model(const char *shown, const char *text, size_t n, qn_model_settings *settings, qn_error *err)
+{
+    model_file m = {
+        .max_batch_rows = settings->max_batch_rows,
+        .max_queue_delay_us = settings->max_queue_delay_us,
+        .max_queued = settings->max_queued,
+        .bits = settings->bits == QN_BITS_FAST,
+        .batching = settings->batching < 0 ? 0 : settings->batching + 1,
+    };
+    qn_status st = qn_settings_read(shown, text, n, model_rows, COUNT(model_rows), &m, err);
+
+    if (st != QN_OK) {
+        labels_free(m.labels.items, m.labels.n);
+        return st;
+    }
+    settings->max_batch_rows = (int32_t)m.max_batch_rows;
+    settings->max_queue_delay_us = m.max_queue_delay_us;
+    settings->max_queued = (int32_t)m.max_queued;
+    settings->bits = m.bits ? QN_BITS_FAST : QN_BITS_EXACT;
+    settings->batching = (int)m.batching - 1; /* auto -1, never 0, always 1 */
+    if (m.labels.n > 0) {
+        labels_free(settings->labels, settings->n_labels);
+        settings->labels = m.labels.items;
+        settings->n_labels = m.labels.n;
+    }
+    return QN_OK;
+}
+
+qn_status qn_config_read_model(int dir_fd, qn_model_settings *settings, qn_error *err)
+{
+    char *text = NULL;
+    size_t n = 0;
+    qn_status st = qn_settings_slurp(dir_fd, "quern.yaml", 0, &text, &n, err);
+
+    if (st == QN_ERR_NOT_FOUND) {
+        if (err) *err = (qn_error){ .status = QN_OK };
+        return QN_OK;
+    }
+    if (st == QN_OK)
+        st = qn_config_parse_model("quern.yaml", text, n, settings, err);
+    else
+        qn_error_prefix(err, "quern.yaml");
+    free(text);
+    return st;
+}

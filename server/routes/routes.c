@@ -1,0 +1,176 @@
+/* server/routes/routes.c - the table and its dispatcher. */
+#include "server/routes/routes.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define CONTROL_MAX (64u * 1024u)
+/* JSON numbers are at least two bytes with their comma and at most eight as a tensor. */
+#define JSON_BODY_FACTOR 4
+
+const qn_route qn_routes[] = {
+#define QN_ROUTE(method, pattern, scope, family, endpoint) { method, pattern, QN_SCOPE_##scope, QN_FAMILY_##family, &qn_endpoint_##endpoint },
+#include "server/routes/routes.def"
+#undef QN_ROUTE
+};
+const int32_t qn_n_routes = (int32_t)(sizeof qn_routes / sizeof qn_routes[0]);
+
+/* -- the handler that http sees: collects control bodies, then calls the endpoint's ----------------------------------------- */
+
+static void visit_begin(qn_exchange *x)
+{
+    const qn_handler *h = &qn_visit_of(x)->route->endpoint->handler;
+
+    if (h->begin) h->begin(x);
+}
+
+static void visit_body(qn_exchange *x, const char *data, size_t n)
+{
+    qn_visit *v = qn_visit_of(x);
+
+    if (v->route->endpoint->body == QN_BODY_TENSORS)
+        v->route->endpoint->handler.body(x, data, n);
+    else if (v->route->endpoint->body == QN_BODY_CONTROL && !qn_buf_append(&v->control, data, n))
+        qn_exchange_error(x, v->control.len + n > CONTROL_MAX ? 413 : 503, "body of more than %u bytes", CONTROL_MAX);
+}
+
+static void visit_end(qn_exchange *x) { qn_visit_of(x)->route->endpoint->handler.end(x); }
+
+static void visit_release(qn_exchange *x)
+{
+    qn_visit *v = qn_visit_of(x);
+
+    if (!v) return;
+    if (v->route->endpoint->handler.release) v->route->endpoint->handler.release(x);
+    qn_buf_release(&v->control);
+    free(v);
+    x->local = NULL;
+}
+
+static const qn_handler visit_handler = { visit_begin, visit_body, visit_end, visit_release };
+
+/* -- dispatch --------------------------------------------------------------------------------------------------------------- */
+
+/* Methods as bits, for Allow. */
+enum { ALLOW_GET = 1, ALLOW_POST = 2 };
+
+static const char *allow_text(unsigned methods)
+{
+    switch (methods) {
+    case ALLOW_GET: return "GET, HEAD, OPTIONS";
+    case ALLOW_POST: return "POST, OPTIONS";
+    default: return "GET, HEAD, POST, OPTIONS";
+    }
+}
+
+static void visit_start(qn_app *app, qn_exchange *x, const qn_route *route, const qn_path *path)
+{
+    const qn_endpoint *e = route->endpoint;
+    qn_visit *v = calloc(1, sizeof *v);
+
+    if (!v) {
+        qn_exchange_error(x, 503, "no memory for a request");
+        return;
+    }
+    v->app = app;
+    v->route = route;
+    v->path = *path;
+    qn_buf_init(&v->control, CONTROL_MAX);
+    x->local = v;
+    x->handler = &visit_handler;
+    x->always = e->always;
+    x->max_body = e->body == QN_BODY_TENSORS ? (uint64_t)app->config->max_body_bytes : CONTROL_MAX;
+    x->media = e->body == QN_BODY_NONE ? QN_MEDIA_ANY : e->body == QN_BODY_CONTROL ? QN_MEDIA_JSON : QN_MEDIA_JSON | QN_MEDIA_OCTETS;
+    x->body_factor = e->body == QN_BODY_TENSORS ? JSON_BODY_FACTOR : 1;
+}
+
+static void on_route(void *user, qn_exchange *x)
+{
+    qn_app *app = user;
+    const char *method = x->head->method, *wanted = x->head_only ? "GET" : method, *path = NULL;
+    size_t len = 0;
+    unsigned methods = 0;
+    qn_refusal no;
+    qn_path found;
+
+    x->app = app;
+    if (atomic_load(&app->closed)) {
+        x->close = true;
+        qn_exchange_error(x, 503, "stopping");
+        return;
+    }
+    if (!qn_guard_path(x->head, &path, &len, &no)) {
+        x->close = true;
+        qn_exchange_error(x, no.status, "%s", no.message);
+        return;
+    }
+    for (int32_t i = 0; i < qn_n_routes; i++) {
+        if (!qn_path_match(qn_routes[i].pattern, path, len, &found)) continue;
+        methods |= strcmp(qn_routes[i].method, "GET") == 0 ? ALLOW_GET : ALLOW_POST;
+        x->route = i;
+        if (strcmp(qn_routes[i].method, wanted) != 0) continue;
+        visit_start(app, x, &qn_routes[i], &found);
+        return;
+    }
+    if (methods == 0 && !(len == 1 && path[0] == '*')) {
+        qn_exchange_error(x, 404, "no such route");
+        return;
+    }
+    x->allow = allow_text(methods);
+    if (strcmp(method, "OPTIONS") == 0)
+        qn_exchange_reply(x, 204, NULL);
+    else
+        qn_exchange_error(x, 405, "method %.16s is not allowed here", method);
+}
+
+/* Both families so far say {"error": "..."}. */
+static void on_error(void *user, qn_exchange *x, int status, const char *message)
+{
+    (void)user;
+    (void)status;
+    qn_buf_puts(&x->reply, "{\"error\":");
+    qn_json_put_string(&x->reply, message, strlen(message));
+    qn_buf_puts(&x->reply, "}");
+}
+
+static void on_finished(void *user, qn_exchange *x, uint64_t duration_us)
+{
+    qn_app *app = user;
+    qn_log_level level = app->config->log_requests ? QN_LOG_INFO : x->status >= 500 && x->status != 503 && x->status != 504 ? QN_LOG_WARN : QN_LOG_DEBUG;
+    qn_log_line line;
+
+    qn_metrics_request(app->metrics, x->route < 0 ? qn_n_routes : x->route, x->status, duration_us);
+    if (level > app->log->level) return;
+    qn_log_begin(&line, app->log, level, "request");
+    qn_log_text(&line, "method", x->head->method);
+    qn_log_text(&line, "path", x->head->target);
+    qn_log_number(&line, "status", x->status);
+    qn_log_number(&line, "us", (int64_t)duration_us);
+    qn_log_text(&line, "id", x->id);
+    qn_log_end(&line);
+}
+
+void qn_routes_app(qn_app *app, qn_http_app *out) { *out = (qn_http_app){ .user = app, .route = on_route, .error = on_error, .finished = on_finished }; }
+
+qn_status qn_routes_names(const char ***out, qn_error *err)
+{
+    size_t n = (size_t)qn_n_routes + 1, bytes = n * sizeof(char *);
+    const char **names;
+    char *text;
+
+    for (int32_t i = 0; i < qn_n_routes; i++) bytes += strlen(qn_routes[i].method) + strlen(qn_routes[i].pattern) + 2;
+    names = malloc(bytes);
+    *out = names;
+    if (!names) return qn_error_set(err, QN_ERR_NOMEM, "names of routes");
+    text = (char *)(names + n);
+    for (int32_t i = 0; i < qn_n_routes; i++) {
+        size_t room = strlen(qn_routes[i].method) + strlen(qn_routes[i].pattern) + 2;
+
+        snprintf(text, room, "%s %s", qn_routes[i].method, qn_routes[i].pattern);
+        names[i] = text;
+        text += room;
+    }
+    names[n - 1] = "none";
+    return QN_OK;
+}

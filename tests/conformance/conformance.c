@@ -1,0 +1,361 @@
+/* tests/conformance/conformance.c - run the folders of ONNX's backend tests.
+ *
+ *   quern_conformance DIR... [--filter GLOB] [--isa NAME] [-v]
+ *
+ * A test is a sub-folder with model.onnx and test_data_set_*: input_N.pb, output_N.pb. Each data set is run three times: twice with one
+ * session and once with a team of two, and all three must agree to the bit. Outputs are compared as ONNX's own runner does: dtype and shape
+ * exact, floats within 1e-7 + 1e-3 * |expected|, everything else exact. Prints "pass NAME", "FAIL NAME: why" or "skip NAME: why", and a
+ * summary; exits with 1 if a test failed, 2 on wrong usage. Only what Quern says is unsupported is skipped; any other error is a failure. */
+#include "core/base/half.h"
+#include "core/onnx/testdata.h"
+#include "core/tensor/strings.h"
+#include "quern/model.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <fnmatch.h>
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define RTOL 1e-3
+#define ATOL 1e-7
+
+typedef struct options {
+    const char *filter;
+    unsigned    cpu;
+    bool        verbose;
+} options;
+
+typedef struct counts {
+    int pass, fail, skip;
+} counts;
+
+/* One test while it runs. */
+typedef struct test {
+    qn_model   *model;
+    qn_session *solo, *team_session;
+    qn_team    *team;
+    qn_tensor  *inputs, *outputs, *first; /* [n_inputs], [n_outputs] borrowed, [n_outputs] owned copies of the first run */
+    int32_t     n_inputs, n_outputs;
+    char        why[400]; /* set: it failed */
+} test;
+
+/* -- comparing ------------------------------------------------------------------------------------------------------------ */
+
+static double float_at(const qn_tensor *t, int64_t i)
+{
+    switch (t->dtype) {
+    case QN_F32: return (double)((const float *)t->data)[i];
+    case QN_F64: return ((const double *)t->data)[i];
+    case QN_F16: return (double)qn_f16_to_f32(((const uint16_t *)t->data)[i]);
+    default: return (double)qn_bf16_to_f32(((const uint16_t *)t->data)[i]);
+    }
+}
+
+static bool is_float(qn_dtype t) { return t == QN_F32 || t == QN_F64 || t == QN_F16 || t == QN_BF16; }
+
+static bool close_enough(double got, double want)
+{
+    if (isnan(want) || isnan(got)) return isnan(want) && isnan(got);
+    if (isinf(want) || isinf(got)) return want == got;
+    return fabs(got - want) <= ATOL + RTOL * fabs(want);
+}
+
+static bool fail_values(const char *name, const qn_tensor *got, const qn_tensor *want, char *why, size_t cap)
+{
+    int64_t n = qn_tensor_count(want), bad = 0, first = -1;
+
+    for (int64_t i = 0; i < n; i++) {
+        if (close_enough(float_at(got, i), float_at(want, i))) continue;
+        if (first < 0) first = i;
+        bad++;
+    }
+    if (bad == 0) return false;
+    snprintf(why, cap, "output %s: %" PRId64 " of %" PRId64 " elements differ, the first at %" PRId64 ": %.9g, expected %.9g", name, bad, n,
+             first, float_at(got, first), float_at(want, first));
+    return true;
+}
+
+static bool same_strings(const qn_tensor *a, const qn_tensor *b)
+{
+    for (int64_t i = 0; i < qn_tensor_count(a); i++) {
+        size_t      na, nb;
+        const char *sa = qn_strings_get(a, i, &na), *sb = qn_strings_get(b, i, &nb);
+
+        if (na != nb || memcmp(sa, sb, na) != 0) return false;
+    }
+    return true;
+}
+
+static bool fail_exact(const char *name, const qn_tensor *got, const qn_tensor *want, char *why, size_t cap)
+{
+    size_t size = qn_dtype_size(want->dtype), i = 0;
+
+    if (want->dtype == QN_STRING) {
+        if (same_strings(got, want)) return false;
+        snprintf(why, cap, "output %s: strings differ", name);
+        return true;
+    }
+    while (i < want->bytes && ((const uint8_t *)got->data)[i] == ((const uint8_t *)want->data)[i]) i++;
+    if (i == want->bytes) return false;
+    snprintf(why, cap, "output %s: %s element %zu differs", name, qn_dtype_name(want->dtype), i / size);
+    return true;
+}
+
+/* True, with why filled in, if got is not what is wanted. */
+static bool fail_output(const char *name, const qn_tensor *got, const qn_tensor *want, char *why, size_t cap)
+{
+    char a[128], b[128];
+    bool same = got->rank == want->rank;
+
+    if (got->dtype != want->dtype) {
+        snprintf(why, cap, "output %s is %s, expected %s", name, qn_dtype_name(got->dtype), qn_dtype_name(want->dtype));
+        return true;
+    }
+    for (int32_t d = 0; same && d < got->rank; d++) same = got->dims[d] == want->dims[d];
+    if (!same) {
+        snprintf(why, cap, "output %s has shape %s, expected %s", name, qn_shape_print(got->rank, got->dims, a, sizeof a),
+                 qn_shape_print(want->rank, want->dims, b, sizeof b));
+        return true;
+    }
+    return is_float(want->dtype) ? fail_values(name, got, want, why, cap) : fail_exact(name, got, want, why, cap);
+}
+
+/* -- one data set --------------------------------------------------------------------------------------------------------- */
+
+static void release_tensors(qn_tensor *t, int32_t n)
+{
+    for (int32_t i = 0; i < n; i++) {
+        qn_tensor_free(&t[i]);
+        t[i] = (qn_tensor){ .dtype = QN_DTYPE_NONE };
+    }
+}
+
+static int32_t input_named(const qn_model *m, const char *name)
+{
+    for (int32_t i = 0; name && i < qn_model_n_inputs(m); i++)
+        if (strcmp(qn_model_input(m, i)->name, name) == 0) return i;
+    return -1;
+}
+
+/* The test data was made through NumPy, which has no bfloat16: its bits are written as uint16. */
+static void as_bf16(qn_tensor *t)
+{
+    if (t->dtype == QN_U16) t->dtype = QN_BF16;
+}
+
+/* input_N.pb goes to the input it names, or to the N-th. */
+static qn_status read_inputs(test *t, int set, qn_error *err)
+{
+    for (int32_t i = 0; i < t->n_inputs; i++) {
+        char      path[64], *name = NULL;
+        qn_tensor x;
+        int32_t   at;
+        qn_status st;
+
+        snprintf(path, sizeof path, "input_%" PRId32 ".pb", i);
+        if (faccessat(set, path, F_OK, 0) != 0) continue;
+        st = qn_onnx_read_tensor(set, path, QN_KIND_TENSOR, &x, &name, err);
+        if (st != QN_OK) return qn_error_prefix(err, "%s", path);
+        at = input_named(t->model, name);
+        free(name);
+        if (at < 0 || t->inputs[at].dtype != QN_DTYPE_NONE) at = i;
+        if (t->inputs[at].dtype != QN_DTYPE_NONE) {
+            qn_tensor_free(&x);
+            return qn_error_set(err, QN_ERR_INVALID, "%s: its input is given twice", path);
+        }
+        t->inputs[at] = x;
+        if (at < t->n_inputs && qn_model_input(t->model, at)->dtype == QN_BF16) as_bf16(&t->inputs[at]);
+    }
+    return QN_OK;
+}
+
+static void compare_with_files(test *t, int set)
+{
+    for (int32_t i = 0; i < t->n_outputs && !t->why[0]; i++) {
+        char      path[64];
+        qn_tensor want;
+        qn_error  err = { 0 };
+
+        snprintf(path, sizeof path, "output_%" PRId32 ".pb", i);
+        if (faccessat(set, path, F_OK, 0) != 0) continue;
+        if (qn_onnx_read_tensor(set, path, QN_KIND_TENSOR, &want, NULL, &err) != QN_OK) {
+            snprintf(t->why, sizeof t->why, "%s: %s", path, err.message);
+            return;
+        }
+        if (t->first[i].dtype == QN_BF16) as_bf16(&want);
+        fail_output(qn_model_output(t->model, i)->name, &t->first[i], &want, t->why, sizeof t->why);
+        qn_tensor_free(&want);
+    }
+}
+
+static void compare_bits(test *t, const char *what)
+{
+    for (int32_t i = 0; i < t->n_outputs && !t->why[0]; i++) {
+        const qn_tensor *a = &t->first[i], *b = &t->outputs[i];
+
+        if (a->dtype == b->dtype && a->rank == b->rank && a->bytes == b->bytes && memcmp(a->dims, b->dims, sizeof a->dims[0] * (size_t)a->rank) == 0 &&
+            (a->bytes == 0 || memcmp(a->data, b->data, a->bytes) == 0))
+            continue;
+        snprintf(t->why, sizeof t->why, "output %s: other bits %s", qn_model_output(t->model, i)->name, what);
+    }
+}
+
+static qn_status run_thrice(test *t, int set, qn_error *err)
+{
+    qn_status st = qn_session_run(t->solo, t->inputs, t->outputs, NULL, err);
+
+    for (int32_t i = 0; i < t->n_outputs && st == QN_OK; i++) st = qn_tensor_copy(&t->outputs[i], &t->first[i], err);
+    if (st == QN_OK) compare_with_files(t, set);
+    if (st == QN_OK) st = qn_session_run(t->solo, t->inputs, t->outputs, NULL, err);
+    if (st == QN_OK) compare_bits(t, "in a second run");
+    if (st == QN_OK) st = qn_session_run(t->team_session, t->inputs, t->outputs, NULL, err);
+    if (st == QN_OK) compare_bits(t, "with a team of two");
+    return st;
+}
+
+static qn_status run_set(test *t, int dir, const char *name, qn_error *err)
+{
+    int       set = openat(dir, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    qn_status st;
+
+    if (set < 0) return qn_error_set(err, QN_ERR_IO, "%s cannot be opened", name);
+    st = read_inputs(t, set, err);
+    if (st == QN_OK) st = run_thrice(t, set, err);
+    release_tensors(t->inputs, t->n_inputs);
+    release_tensors(t->first, t->n_outputs);
+    close(set);
+    return st;
+}
+
+/* -- one test ------------------------------------------------------------------------------------------------------------- */
+
+static qn_status open_test(test *t, int dir, const options *o, qn_error *err)
+{
+    qn_model_options mo = { .cpu = o->cpu };
+    qn_status        st = qn_model_load(dir, "model.onnx", &mo, &t->model, err);
+
+    if (st == QN_OK) st = qn_team_create(2, &t->team, err);
+    if (st == QN_OK) st = qn_session_create(t->model, NULL, &t->solo, err);
+    if (st == QN_OK) st = qn_session_create(t->model, t->team, &t->team_session, err);
+    if (st != QN_OK) return st;
+    t->n_inputs = qn_model_n_inputs(t->model);
+    t->n_outputs = qn_model_n_outputs(t->model);
+    t->inputs = calloc((size_t)t->n_inputs + 1, sizeof *t->inputs);
+    t->outputs = calloc((size_t)t->n_outputs + 1, sizeof *t->outputs);
+    t->first = calloc((size_t)t->n_outputs + 1, sizeof *t->first);
+    return t->inputs && t->outputs && t->first ? QN_OK : qn_error_set(err, QN_ERR_NOMEM, "test");
+}
+
+static void close_test(test *t)
+{
+    qn_session_destroy(t->solo);
+    qn_session_destroy(t->team_session);
+    qn_team_destroy(t->team);
+    qn_model_unref(t->model);
+    free(t->inputs);
+    free(t->outputs);
+    free(t->first);
+}
+
+static int is_set(const struct dirent *e) { return strncmp(e->d_name, "test_data_set_", 14) == 0; }
+
+static void run_test(int root, const char *folder, const char *name, const options *o, counts *c)
+{
+    test            t = { 0 };
+    struct dirent **sets = NULL;
+    qn_error        err = { 0 };
+    int             dir = openat(root, folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC), n = dir < 0 ? -1 : scandirat(dir, ".", &sets, is_set, alphasort);
+    qn_status       st = n < 0 ? qn_error_set(&err, QN_ERR_IO, "folder cannot be read") : open_test(&t, dir, o, &err);
+
+    for (int i = 0; i < n; i++) {
+        if (st == QN_OK && !t.why[0]) st = run_set(&t, dir, sets[i]->d_name, &err);
+        free(sets[i]);
+    }
+    free(sets);
+    if (st == QN_ERR_UNSUPPORTED) {
+        printf("skip %s: %s\n", name, err.message);
+        c->skip++;
+    } else if (st != QN_OK || t.why[0]) {
+        printf("FAIL %s: %s%s%s\n", name, st != QN_OK ? qn_status_text(st) : t.why, st != QN_OK ? ": " : "", st != QN_OK ? err.message : "");
+        c->fail++;
+    } else {
+        printf("pass %s%s\n", name, o->verbose && qn_model_rows_independent(t.model) ? " (rows independent)" : "");
+        c->pass++;
+    }
+    close_test(&t);
+    if (dir >= 0) close(dir);
+}
+
+/* -- folders -------------------------------------------------------------------------------------------------------------- */
+
+static int is_visible(const struct dirent *e) { return e->d_name[0] != '.'; }
+
+static bool run_folder(const char *path, const options *o, counts *total)
+{
+    struct dirent **tests = NULL;
+    counts          c = { 0 };
+    char            model[300];
+    int             root = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC), n;
+
+    if (root < 0) {
+        fprintf(stderr, "quern_conformance: %s cannot be opened\n", path);
+        return false;
+    }
+    if (faccessat(root, "model.onnx", F_OK, 0) == 0) run_test(root, ".", path, o, &c);
+    n = scandirat(root, ".", &tests, is_visible, alphasort);
+    for (int i = 0; i < n; i++) {
+        snprintf(model, sizeof model, "%s/model.onnx", tests[i]->d_name);
+        if (fnmatch(o->filter, tests[i]->d_name, 0) == 0 && faccessat(root, model, F_OK, 0) == 0)
+            run_test(root, tests[i]->d_name, tests[i]->d_name, o, &c);
+        free(tests[i]);
+        fflush(stdout);
+    }
+    free(tests);
+    close(root);
+    printf("%s: %d pass, %d fail, %d skip\n", path, c.pass, c.fail, c.skip);
+    total->pass += c.pass;
+    total->fail += c.fail;
+    total->skip += c.skip;
+    return true;
+}
+
+int main(int argc, char **argv)
+{
+    static const char usage[] = "usage: quern_conformance DIR... [--filter GLOB] [--isa scalar|avx2|avx512|vnni] [-v]\n";
+    options           o = { .filter = "*", .cpu = qn_cpu_detect() };
+    counts            total = { 0 };
+    qn_error          err;
+    int               n_dirs = 0;
+
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "--filter") == 0 && i + 1 < argc) {
+            o.filter = argv[++i];
+        } else if (strcmp(argv[i], "--isa") == 0 && i + 1 < argc) {
+            if (qn_cpu_from_name(argv[++i], &o.cpu, &err) != QN_OK) {
+                fprintf(stderr, "quern_conformance: %s\n", err.message);
+                return 2;
+            }
+        } else if (strcmp(argv[i], "-v") == 0) {
+            o.verbose = true;
+        } else if (argv[i][0] == '-') {
+            fprintf(stderr, "quern_conformance: '%s' is not an option\n%s", argv[i], usage);
+            return 2;
+        } else {
+            argv[1 + n_dirs++] = argv[i]; /* folders to the front; never ahead of i */
+        }
+    }
+    if (n_dirs == 0) {
+        fputs(usage, stderr);
+        return 2;
+    }
+    for (int i = 0; i < n_dirs; i++)
+        if (!run_folder(argv[1 + i], &o, &total)) return 2;
+    printf("%d pass, %d fail, %d skip\n", total.pass, total.fail, total.skip);
+    return total.fail > 0;
+}

@@ -1,0 +1,148 @@
+"""The fixture models (tests/fixtures) through `quern run` and over HTTP, against what ONNX Runtime answered when they were made."""
+import functools
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+
+import numpy as np
+from harness import QUERN, QUICK, ROOT, Daemon, in_threads, main
+
+FIXTURES = os.path.join(ROOT, "tests", "fixtures")
+FLOAT = ["mlp", "lenet", "resnet", "transformer"]
+INT8 = ["mlp_int8", "lenet_int8", "resnet_int8"]
+
+
+def arrays(*path):
+    folder = os.path.join(FIXTURES, *path)
+    return {f[:-4]: np.load(os.path.join(folder, f)) for f in sorted(os.listdir(folder)) if f.endswith(".npy")}
+
+
+def run(name, inputs, *options):
+    """{value: array}, or None if this CPU lacks the instructions."""
+    with tempfile.TemporaryDirectory() as d:
+        args = []
+        for key, a in inputs.items():
+            np.save(f"{d}/{key}.npy", a)
+            args += ["--input", f"{key}={d}/{key}.npy"]
+        p = subprocess.run([QUERN, "run", f"{FIXTURES}/{name}/model.onnx", *args, "--output-dir", d + "/out", *options], capture_output=True, text=True)
+        if p.returncode and "--isa" in options and "lacks" in p.stderr:
+            return None
+        assert p.returncode == 0, f"exit {p.returncode}: {p.stderr}"
+        return {f[:-4]: np.load(f"{d}/out/{f}") for f in sorted(os.listdir(d + "/out"))}
+
+
+@functools.cache
+def answers(name, batch):
+    return run(name, arrays(name, batch, "in"))
+
+
+def same(got, want, what):
+    assert got.keys() == want.keys(), (what, sorted(got), sorted(want))
+    for key, a in want.items():
+        assert got[key].dtype == a.dtype and got[key].shape == a.shape, (what, key, got[key].shape, a.shape)
+        assert got[key].tobytes() == a.tobytes(), f"{what}: {key} has other bits, {int((got[key] != a).sum())} of {a.size}"
+
+
+def outputs_are_close_to_golden(name):
+    for batch in ("b1", "b3"):
+        got = answers(name, batch)
+        for key, want in arrays(name, batch, "golden").items():
+            if want.dtype != np.float32:
+                continue
+            assert got[key].shape == want.shape, (batch, key, got[key].shape, want.shape)
+            off = np.abs(got[key] - want) - (1e-3 * np.abs(want) + 1e-4 * np.abs(want).max())
+            assert off.max() <= 0, f"{batch}: {key} is {np.abs(got[key] - want).max()} from golden, of {np.abs(want).max()}"
+
+
+def bits_are_the_same_on_every_instruction_set_and_team(name):
+    tried = set()
+    for batch in ("b1", "b3"):
+        for isa in ("scalar", "avx2", "avx512", "vnni"):
+            for threads in ("1",) if QUICK and isa != "scalar" else ("1", "2"):
+                got = run(name, arrays(name, batch, "in"), "--isa", isa, "--threads", threads)
+                if got is None:
+                    continue
+                tried.add(isa)
+                same(got, answers(name, batch), f"{batch} {isa} {threads} threads")
+    assert "scalar" in tried
+
+
+def rows_alone_have_the_bits_of_the_batch(name):
+    inputs, whole = arrays(name, "b3", "in"), answers(name, "b3")
+    for r in range(3):
+        alone = run(name, {key: a[r : r + 1] for key, a in inputs.items()})
+        same(alone, {key: a[r : r + 1] for key, a in whole.items()}, f"row {r}")
+
+
+def every_quantized_value_equals_golden(name):
+    """Bit for bit what ONNX Runtime's fused integer operators gave. Every QuantizeLinear of the file must be seen."""
+    for batch in ("b1", "b3"):
+        for isa in ("scalar", "avx2", "avx512", "vnni"):
+            got = run(name, arrays(name, batch, "in"), "--all-values", "--isa", isa)
+            if got is None:
+                continue
+            seen = 0
+            for key, want in arrays(name, batch, "golden").items():
+                assert key in got, f"{batch} {isa}: {key} is not among the values: {sorted(got)}"
+                assert got[key].dtype == want.dtype and got[key].shape == want.shape, (key, got[key].dtype, got[key].shape)
+                diff = got[key].astype(np.float64) - want
+                assert not diff.any(), f"{batch} {isa}: {key} differs in {int((diff != 0).sum())} of {want.size}, by up to {np.abs(diff).max()}"
+                seen += want.dtype in (np.uint8, np.int8)
+            assert seen >= 4, seen
+
+
+def served(names):
+    """A folder of models for the daemon."""
+    folder = tempfile.mkdtemp(prefix="quern-fixtures-")
+    for name in names:
+        os.makedirs(f"{folder}/{name}/1")
+        shutil.copy(f"{FIXTURES}/{name}/model.onnx", f"{folder}/{name}/1/model.onnx")
+    return folder
+
+
+def over_http_the_bits_are_those_of_quern_run():
+    kinds = {np.dtype(np.float32): "FP32", np.dtype(np.int64): "INT64"}
+    folder = served(FLOAT + INT8)
+
+    def infer(d, name, inputs):
+        body = {"inputs": [{"name": k, "shape": a.shape, "datatype": kinds[a.dtype], "data": a.ravel().tolist()} for k, a in inputs.items()]}
+        status, _, text = d.post(f"/v2/models/{name}/infer", body)
+        assert status == 200, (name, status, text[:300])
+        return {o["name"]: np.array(o["data"], np.float32).reshape(o["shape"]) for o in json.loads(text)["outputs"]}
+
+    def rows_at_the_same_time(d, name):
+        inputs, whole = arrays(name, "b3", "in"), answers(name, "b3")
+
+        def one(r):
+            same(infer(d, name, {k: a[r : r + 1] for k, a in inputs.items()}), {k: a[r : r + 1] for k, a in whole.items()}, f"{name} row {r}")
+
+        in_threads(3, one)
+
+    try:
+        with Daemon(models=folder) as d:
+            for name in FLOAT + INT8:
+                for batch in ("b1", "b3"):
+                    same(infer(d, name, arrays(name, batch, "in")), answers(name, batch), f"{name} {batch}")
+                rows_at_the_same_time(d, name)
+    finally:
+        shutil.rmtree(folder)
+
+
+def each(check, names):
+    out = []
+    for name in names:
+        f = functools.partial(check, name)
+        f.__name__ = f"{name}: {check.__name__}"
+        out.append(f)
+    return out
+
+
+main(
+    each(outputs_are_close_to_golden, FLOAT + INT8)
+    + each(bits_are_the_same_on_every_instruction_set_and_team, FLOAT + INT8)
+    + each(rows_alone_have_the_bits_of_the_batch, FLOAT + INT8)
+    + each(every_quantized_value_equals_golden, INT8)
+    + [over_http_the_bits_are_those_of_quern_run]
+)
