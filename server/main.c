@@ -6,7 +6,7 @@
  *   DRAINING  ready 503, no new connections, replies say Connection: close, requests in flight finish
  *   CLOSED    every request is 503; what still runs is cancelled; a second SIGTERM comes here at once
  * Signals are blocked in every thread and taken by main() with sigtimedwait(). */
-#include "core/kernels/gemm/gemm.h"
+#include "quern/blas.h"
 #include "server/cli/cli.h"
 #include "server/metrics/notify.h"
 #include "server/routes/routes.h"
@@ -37,19 +37,19 @@ static const char usage[] =
 
 typedef struct serve_args {
     const char *config, *model_dir, *listen;
-    bool        check_config;
+    bool check_config;
 } serve_args;
 
 typedef struct daemon_state {
-    qn_config        config;
-    qn_log           log;
-    qn_app           app;
-    unsigned         cpu;
-    int              models_fd, listen_fd;
-    qn_watchdog     *watchdog;
-    atomic_bool      announced;     /* READY=1 was sent */
-    atomic_uint_fast64_t batches;   /* finished runs, for the watchdog */
-    uint64_t         seen_batches, stuck_since_us; /* the watchdog's */
+    qn_config config;
+    qn_log log;
+    qn_app app;
+    unsigned cpu;
+    int models_fd, listen_fd;
+    qn_watchdog *watchdog;
+    atomic_bool announced;                 /* READY=1 was sent */
+    atomic_uint_fast64_t batches;          /* finished runs, for the watchdog */
+    uint64_t seen_batches, stuck_since_us; /* the watchdog's */
 } daemon_state;
 
 /* -- arguments ---------------------------------------------------------------------------------------------------------------- */
@@ -134,8 +134,8 @@ static void raise_file_limit(const daemon_state *d)
     if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= want) return;
     limit.rlim_cur = limit.rlim_max < want ? limit.rlim_max : want;
     if (setrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur < want)
-        qn_logf(&d->log, QN_LOG_WARN, "server.max_connections is %" PRId64 ", but only %" PRIu64 " files may be open", d->config.max_connections,
-                (uint64_t)limit.rlim_cur);
+        qn_logf(&d->log, QN_LOG_WARN, "server.max_connections is %" PRId64 ", but only %" PRIu64 " files may be open",
+                d->config.max_connections, (uint64_t)limit.rlim_cur);
 }
 
 /* Does any model in the folder ask for bits: fast? Files that can't be read are reported later, by the registry. */
@@ -168,13 +168,13 @@ static bool any_model_is_fast(int models_fd, const qn_model_settings *defaults)
 static void open_openblas(const daemon_state *d)
 {
     qn_model_settings defaults;
-    const qn_openblas *blas = NULL;
+    const char *core = NULL;
     qn_error err = { 0 };
 
     qn_config_model_defaults(&d->config, &defaults);
     if (defaults.bits != QN_BITS_FAST && !any_model_is_fast(d->models_fd, &defaults)) return;
-    if (qn_openblas_open(d->cpu, &blas, &err) == QN_OK)
-        qn_logf(&d->log, QN_LOG_INFO, "bits: fast: OpenBLAS runs %s kernels", qn_openblas_core(blas));
+    if (qn_blas_open(d->cpu, &core, &err) == QN_OK)
+        qn_logf(&d->log, QN_LOG_INFO, "bits: fast: OpenBLAS runs %s kernels", core);
     else
         qn_logf(&d->log, QN_LOG_WARN, "bits: fast: no OpenBLAS (%s); Quern's own kernels are used", err.message);
 }
@@ -258,8 +258,9 @@ static bool http_answers(const daemon_state *d, int timeout_ms)
     fd = socket(addr.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (fd < 0) return false;
     ok = setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &t, sizeof t) == 0 && setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &t, sizeof t) == 0 &&
-         connect(fd, (struct sockaddr *)&addr, len) == 0 && send(fd, request, sizeof request - 1, MSG_NOSIGNAL) == (ssize_t)(sizeof request - 1) &&
-         recv(fd, answer, 12, MSG_WAITALL) == 12 && memcmp(answer, "HTTP/1.1 200", 12) == 0;
+         connect(fd, (struct sockaddr *)&addr, len) == 0 &&
+         send(fd, request, sizeof request - 1, MSG_NOSIGNAL) == (ssize_t)(sizeof request - 1) && recv(fd, answer, 12, MSG_WAITALL) == 12 &&
+         memcmp(answer, "HTTP/1.1 200", 12) == 0;
     close(fd);
     return ok;
 }
@@ -318,7 +319,9 @@ static qn_status start_models(daemon_state *d, qn_error *err)
 {
     const qn_config *c = &d->config;
     int cpus = n_cpus();
-    qn_registry_options r = { .root_fd = d->models_fd, .cpu = d->cpu, .read_settings = qn_config_read_model, .on_load = on_load, .user = d };
+    qn_registry_options r = {
+        .root_fd = d->models_fd, .cpu = d->cpu, .read_settings = qn_config_read_model, .on_load = on_load, .user = d
+    };
     qn_batcher_options b = { .on_batch = on_batch, .user = d };
     qn_status st;
 
@@ -326,7 +329,9 @@ static qn_status start_models(daemon_state *d, qn_error *err)
     b.team_size = c->team_threads ? (int)c->team_threads : cpus;
     b.max_bytes = (uint64_t)c->max_inflight_bytes;
     r.n_workers = b.n_workers;
-    r.limits = (qn_limits){ .file_bytes = (uint64_t)c->file_bytes, .weight_bytes = (uint64_t)c->weight_bytes, .arena_bytes = (uint64_t)c->arena_bytes };
+    r.limits = (qn_limits){ .file_bytes = (uint64_t)c->file_bytes,
+                            .weight_bytes = (uint64_t)c->weight_bytes,
+                            .arena_bytes = (uint64_t)c->arena_bytes };
     qn_config_model_defaults(c, &r.defaults);
     st = qn_store_create(&d->app.store, err);
     r.store = d->app.store;
@@ -341,7 +346,10 @@ static qn_status start_http(daemon_state *d, qn_error *err)
     int half = n_cpus() / 2;
     qn_http_options o = {
         .listen_fd = d->listen_fd,
-        .n_threads = c->http_threads ? (int)c->http_threads : half < 1 ? 1 : half > 8 ? 8 : half,
+        .n_threads = c->http_threads ? (int)c->http_threads
+                     : half < 1      ? 1
+                     : half > 8      ? 8
+                                     : half,
         .max_connections = c->max_connections,
         .max_connections_per_address = c->max_connections_per_address,
         .header_timeout_us = (uint64_t)c->header_timeout_ms * 1000,
@@ -376,6 +384,9 @@ static qn_status start(daemon_state *d, qn_error *err)
     d->app.isa = qn_cpu_name(d->cpu);
     d->models_fd = open(d->config.models_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (d->models_fd < 0) return qn_error_set(err, QN_ERR_IO, "models.dir: cannot open the folder: %s", strerror(errno));
+    if (d->config.max_inflight_bytes / 4 < d->config.max_body_bytes)
+        qn_logf(&d->log, QN_LOG_WARN,
+                "server.max_inflight_bytes is below four times server.max_body_bytes: the largest JSON bodies are always 503");
     raise_file_limit(d);
     open_openblas(d);
     st = open_socket(d, err);

@@ -27,6 +27,6 @@ none "models are never mapped from files" code '\bmmap\([^)]*\bfd\b' core server
 none "only core/onnx/file.c opens model files" bash -c "grep -rnE '\\b(open|openat|fopen)\\(' core --include='*.c' | grep -vE '^core/(onnx/file|tensor/npy|base/cpu)\\.c'"
 none "no promises left in the code" lines -i '\b(TODO|FIXME|XXX|HACK|not implemented yet|stub|placeholder)\b' core server include
 none "every room has a README" bash -c 'for d in $(git ls-files -co --exclude-standard "core/*" "server/*" | grep / | sed "s#/[^/]*\$##" | sort -u | awk -F/ "NF==2"); do [ -f "$d/README.md" ] || echo "$d"; done; for d in core server include/quern models config tests systemd docs; do [ -f $d/README.md ] || echo $d; done'
-none "files read in one sitting (900 lines)" bash -c 'git ls-files -co --exclude-standard "*.c" "*.h" | xargs wc -l | awk "\$1 > 900 && \$2 != \"total\""'
+none "files read in one sitting (900 lines)" bash -c 'git ls-files -co --exclude-standard "core/*.[ch]" "server/*.[ch]" "include/*.h" | xargs wc -l | awk "\$1 > 900 && \$2 != \"total\""'
 none "functions of a header carry the prefix qn_" bash -c "grep -rnhE '^[a-z][A-Za-z_0-9 *]* \\*?[a-z][a-z_0-9]*\\(.*;' include core server --include='*.h' | grep -vE '\\bqn_|^[^(]*typedef|__builtin' | grep -vE '^ *return|static|inline'"
 none "docs/operators.md is the table of ops" bash -c "[ ! -x build/quern_optable ] || build/quern_optable | diff - docs/operators.md"

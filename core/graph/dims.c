@@ -611,9 +611,14 @@ qn_dim qn_dims_max(qn_dims *t, qn_dim a, qn_dim b) { return min_or_max(t, MAX, a
 
 bool qn_dims_differ(qn_dims *t, qn_dim a, qn_dim b)
 {
+    qn_dim  d;
     int64_t v;
 
-    return a >= 0 && b >= 0 && a != b && qn_dims_value(t, difference(t, a, b), &v) && v != 0;
+    if (a < 0 || b < 0 || a == b) return false;
+    d = difference(t, a, b);
+    if (qn_dims_value(t, d, &v)) return v != 0;
+    /* a >= b + 1 or b >= a + 1: a size is no -1, and N is no N*M + N + 1 */
+    return qn_dims_nonneg(t, difference(t, d, qn_dims_const(t, 1))) || qn_dims_nonneg(t, difference(t, qn_dims_const(t, -1), d));
 }
 
 bool qn_dims_value(const qn_dims *t, qn_dim d, int64_t *v)

@@ -41,7 +41,7 @@ bool qn_dims_value(const qn_dims *t, qn_dim d, int64_t *v);
 const char *qn_dims_symbol_name(const qn_dims *t, qn_dim d);
 /* True if d is never negative, symbols being sizes (>= 0); false also where it cannot be told. */
 bool qn_dims_nonneg(const qn_dims *t, qn_dim d);
-/* True if a and b differ whatever the symbols are: two different constants, or 2*N and 2*N + 1. */
+/* True if a and b differ whatever the symbols are: two different constants, 2*N and 2*N + 1, N and -1. */
 bool qn_dims_differ(qn_dims *t, qn_dim a, qn_dim b);
 /* d = *c0 + *c1 * sym for every value of sym (sym is a bare symbol); false if it is not, or if another symbol occurs. */
 bool qn_dims_affine(const qn_dims *t, qn_dim d, qn_dim sym, int64_t *c0, int64_t *c1);

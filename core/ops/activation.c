@@ -30,15 +30,15 @@ static inline double gelu_tanh(double u) { return 0.5 * u * (1.0 + tanh(0.797884
 
 QN_ELEM_FN1(relu_f64, double, double, u < 0.0 ? 0.0 : u)
 QN_ELEM_FN1(relu_i64, int64_t, int64_t, u < 0 ? 0 : u)
-QN_ELEM_FN1(leaky_relu_f64, double, double, u < 0.0 ? A *u : u)
+QN_ELEM_FN1(leaky_relu_f64, double, double, u < 0.0 ? A * u : u)
 QN_ELEM_FN1(thresholded_relu_f64, double, double, u <= A ? 0.0 : u)
-QN_ELEM_FN1(elu_f64, double, double, u < 0.0 ? A *expm1(u) : u)
-QN_ELEM_FN1(selu_f64, double, double, B *(u > 0.0 ? u : A * expm1(u)))
-QN_ELEM_FN1(celu_f64, double, double, u < 0.0 ? A *expm1(u / A) : u)
+QN_ELEM_FN1(elu_f64, double, double, u < 0.0 ? A * expm1(u) : u)
+QN_ELEM_FN1(selu_f64, double, double, (u > 0.0 ? u : A * expm1(u)) * B)
+QN_ELEM_FN1(celu_f64, double, double, u < 0.0 ? A * expm1(u / A) : u)
 QN_ELEM_FN1(sigmoid_f64, double, double, u < 0.0 ? exp(u) / (1.0 + exp(u)) : 1.0 / (1.0 + exp(-u)))
-QN_ELEM_FN1(hard_sigmoid_f64, double, double, clip01(A *u + B))
+QN_ELEM_FN1(hard_sigmoid_f64, double, double, clip01(B + A * u))
 QN_ELEM_FN1(tanh_f64, double, double, tanh(u))
-QN_ELEM_FN1(hard_swish_f64, double, double, u *clip01(u / 6.0 + 0.5))
+QN_ELEM_FN1(hard_swish_f64, double, double, clip01(u / 6.0 + 0.5) * u)
 QN_ELEM_FN1(mish_f64, double, double, u == -(double)INFINITY ? -0.0 : u * tanh(softplus(u)))
 QN_ELEM_FN1(gelu_f64, double, double, 0.5 * u * (1.0 + erf(u * 0.70710678118654752440)))
 QN_ELEM_FN1(gelu_tanh_f64, double, double, gelu_tanh(u))
@@ -57,16 +57,27 @@ static float constant(const qn_node *node, const char *name, float fallback)
     return name[0] ? qn_node_float(node, name, fallback) : fallback;
 }
 
-#define ACTIVATION(id, NAME, SINCE, SET, FAST, KERNEL, I64, U64, NAME_A, A, NAME_B, B, FAMILY)                                       \
-    static const qn_elem_op id##_op = { .n_in = 1, .fast = FAST, .kernel = KERNEL, .fn = { NULL, id##_f64, I64, U64 } };             \
-    static qn_status        id##_infer(qn_infer *c, qn_error *err) { return qn_elem_infer(c, 1, SET, QN_DTYPE_NONE, err); }          \
-    static qn_status        id##_run(qn_run *r, qn_error *err)                                                                       \
-    {                                                                                                                                \
-        return qn_elem_run(r, &id##_op, constant(r->node, NAME_A, A), constant(r->node, NAME_B, B), err);                            \
-    }                                                                                                                                \
-    const qn_op qn_op_##id = {                                                                                                       \
-        .name = NAME, .domain = "", .since = SINCE, .min_in = 1, .max_in = 1, .min_out = 1, .max_out = 1, .flags = QN_OP_INPLACE,    \
-        .infer = id##_infer, .rows = qn_rows_elementwise, .lower = qn_elem_lower, .run = id##_run, .kernels = FAMILY,                \
+#define ACTIVATION(id, NAME, SINCE, SET, FAST, KERNEL, I64, U64, NAME_A, A, NAME_B, B, FAMILY)                                             \
+    static const qn_elem_op id##_op = { .n_in = 1, .fast = FAST, .kernel = KERNEL, .fn = { NULL, id##_f64, I64, U64 } };                   \
+    static qn_status id##_infer(qn_infer *c, qn_error *err) { return qn_elem_infer(c, 1, SET, QN_DTYPE_NONE, err); }                       \
+    static qn_status id##_run(qn_run *r, qn_error *err)                                                                                    \
+    {                                                                                                                                      \
+        return qn_elem_run(r, &id##_op, constant(r->node, NAME_A, A), constant(r->node, NAME_B, B), err);                                  \
+    }                                                                                                                                      \
+    const qn_op qn_op_##id = {                                                                                                             \
+        .name = NAME,                                                                                                                      \
+        .domain = "",                                                                                                                      \
+        .since = SINCE,                                                                                                                    \
+        .min_in = 1,                                                                                                                       \
+        .max_in = 1,                                                                                                                       \
+        .min_out = 1,                                                                                                                      \
+        .max_out = 1,                                                                                                                      \
+        .flags = QN_OP_INPLACE,                                                                                                            \
+        .infer = id##_infer,                                                                                                               \
+        .rows = qn_rows_elementwise,                                                                                                       \
+        .lower = qn_elem_lower,                                                                                                            \
+        .run = id##_run,                                                                                                                   \
+        .kernels = FAMILY,                                                                                                                 \
     };
 
 /* max(x, 0) */
@@ -83,7 +94,8 @@ ACTIVATION(celu, "Celu", 12, QN_SET_FLOAT, QN_ELEM_VMATH, QN_VMATH_CELU, NULL, N
 /* 1 / (1 + exp(-x)) */
 ACTIVATION(sigmoid, "Sigmoid", 1, QN_SET_FLOAT, QN_ELEM_VMATH, QN_VMATH_SIGMOID, NULL, NULL, "", 0, "", 0, "vmath")
 /* max(0, min(1, alpha x + beta)) */
-ACTIVATION(hard_sigmoid, "HardSigmoid", 1, QN_SET_FLOAT, QN_ELEM_UNARY, QN_UNARY_HARDSIGMOID, NULL, NULL, "alpha", 0.2f, "beta", 0.5f, "eltwise")
+ACTIVATION(hard_sigmoid, "HardSigmoid", 1, QN_SET_FLOAT, QN_ELEM_UNARY, QN_UNARY_HARDSIGMOID, NULL, NULL, "alpha", 0.2f, "beta", 0.5f,
+           "eltwise")
 ACTIVATION(tanh, "Tanh", 1, QN_SET_FLOAT, QN_ELEM_VMATH, QN_VMATH_TANH, NULL, NULL, "", 0, "", 0, "vmath")
 /* x max(0, min(1, x / 6 + 1 / 2)) */
 ACTIVATION(hard_swish, "HardSwish", 14, QN_SET_FLOAT, QN_ELEM_UNARY, QN_UNARY_HARDSWISH, NULL, NULL, "", 0, "", 0, "eltwise")
@@ -94,7 +106,8 @@ ACTIVATION(softplus, "Softplus", 1, QN_SET_FLOAT, QN_ELEM_VMATH, QN_VMATH_SOFTPL
 /* x / (1 + |x|) */
 ACTIVATION(softsign, "Softsign", 1, QN_SET_FLOAT, QN_ELEM_UNARY, QN_UNARY_SOFTSIGN, NULL, NULL, "", 0, "", 0, "eltwise")
 /* x < -lambd ? x + bias : x > lambd ? x - bias : 0 */
-ACTIVATION(shrink, "Shrink", 9, QN_SET_NUMERIC, QN_ELEM_UNARY, QN_UNARY_SHRINK, shrink_i64, shrink_u64, "lambd", 0.5f, "bias", 0.0f, "eltwise")
+ACTIVATION(shrink, "Shrink", 9, QN_SET_NUMERIC, QN_ELEM_UNARY, QN_UNARY_SHRINK, shrink_i64, shrink_u64, "lambd", 0.5f, "bias", 0.0f,
+           "eltwise")
 
 /* -- two that depend on the opset or on a word ---------------------------------------------------------------------------- */
 
@@ -112,14 +125,28 @@ static qn_status selu_run(qn_run *r, qn_error *err)
 }
 
 const qn_op qn_op_selu = {
-    .name = "Selu", .domain = "", .since = 1, .min_in = 1, .max_in = 1, .min_out = 1, .max_out = 1, .flags = QN_OP_INPLACE,
-    .infer = reals_infer, .rows = qn_rows_elementwise, .lower = qn_elem_lower, .run = selu_run, .kernels = "vmath",
+    .name = "Selu",
+    .domain = "",
+    .since = 1,
+    .min_in = 1,
+    .max_in = 1,
+    .min_out = 1,
+    .max_out = 1,
+    .flags = QN_OP_INPLACE,
+    .infer = reals_infer,
+    .rows = qn_rows_elementwise,
+    .lower = qn_elem_lower,
+    .run = selu_run,
+    .kernels = "vmath",
 };
 
 /* x (1 + erf(x / sqrt 2)) / 2, or approximate = "tanh": x (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2 */
 static const qn_elem_op gelu_op = { .n_in = 1, .fast = QN_ELEM_VMATH, .kernel = QN_VMATH_GELU, .fn = { NULL, gelu_f64, NULL, NULL } };
 static const qn_elem_op gelu_tanh_op = {
-    .n_in = 1, .fast = QN_ELEM_VMATH, .kernel = QN_VMATH_GELU_TANH, .fn = { NULL, gelu_tanh_f64, NULL, NULL },
+    .n_in = 1,
+    .fast = QN_ELEM_VMATH,
+    .kernel = QN_VMATH_GELU_TANH,
+    .fn = { NULL, gelu_tanh_f64, NULL, NULL },
 };
 
 static qn_status gelu_infer(qn_infer *c, qn_error *err)
@@ -139,6 +166,17 @@ static qn_status gelu_run(qn_run *r, qn_error *err)
 }
 
 const qn_op qn_op_gelu = {
-    .name = "Gelu", .domain = "", .since = 20, .min_in = 1, .max_in = 1, .min_out = 1, .max_out = 1, .flags = QN_OP_INPLACE,
-    .infer = gelu_infer, .rows = qn_rows_elementwise, .lower = qn_elem_lower, .run = gelu_run, .kernels = "vmath",
+    .name = "Gelu",
+    .domain = "",
+    .since = 20,
+    .min_in = 1,
+    .max_in = 1,
+    .min_out = 1,
+    .max_out = 1,
+    .flags = QN_OP_INPLACE,
+    .infer = gelu_infer,
+    .rows = qn_rows_elementwise,
+    .lower = qn_elem_lower,
+    .run = gelu_run,
+    .kernels = "vmath",
 };

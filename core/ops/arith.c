@@ -15,8 +15,8 @@ QN_ELEM_FN2(add_f64, double, double, u + v)
 QN_ELEM_FN2(add_u64, uint64_t, uint64_t, u + v)
 QN_ELEM_FN2(sub_f64, double, double, u - v)
 QN_ELEM_FN2(sub_u64, uint64_t, uint64_t, u - v)
-QN_ELEM_FN2(mul_f64, double, double, u *v)
-QN_ELEM_FN2(mul_u64, uint64_t, uint64_t, u *v)
+QN_ELEM_FN2(mul_f64, double, double, (u)*v)
+QN_ELEM_FN2(mul_u64, uint64_t, uint64_t, (u)*v)
 QN_ELEM_FN2(div_f64, double, double, u / v)
 QN_ELEM_FN2(fmod_f32, float, float, fmodf(u, v))
 QN_ELEM_FN2(fmod_f64, double, double, fmod(u, v))
@@ -35,18 +35,18 @@ static inline int64_t mod_s64(int64_t a, int64_t b)
 }
 
 /* Integer division by what may be 0. */
-#define DIVIDE(name, T, expr)                                                                  \
-    static void name(qn_elem_env *env, const void *const *x, void *y, int64_t n)               \
-    {                                                                                          \
-        const T *p = x[0], *q = x[1];                                                          \
-        T       *out = y;                                                                      \
-                                                                                               \
-        for (int64_t i = 0; i < n; i++) {                                                      \
-            const T u = p[i], v = q[i];                                                        \
-                                                                                               \
-            if (v == 0) fail(env);                                                             \
-            out[i] = v == 0 ? 0 : (expr);                                                      \
-        }                                                                                      \
+#define DIVIDE(name, T, expr)                                                                                                              \
+    static void name(qn_elem_env *env, const void *const *x, void *y, int64_t n)                                                           \
+    {                                                                                                                                      \
+        const T *p = x[0], *q = x[1];                                                                                                      \
+        T *out = y;                                                                                                                        \
+                                                                                                                                           \
+        for (int64_t i = 0; i < n; i++) {                                                                                                  \
+            const T u = p[i], v = q[i];                                                                                                    \
+                                                                                                                                           \
+            if (v == 0) fail(env);                                                                                                         \
+            out[i] = v == 0 ? 0 : (expr);                                                                                                  \
+        }                                                                                                                                  \
     }
 
 DIVIDE(div_i64, int64_t, div_s64(u, v))
@@ -99,21 +99,36 @@ static const qn_elem_known mod_known = { mod_number, NULL }, rem_known = { rem_n
 
 static const char by_zero[] = "integer division by zero";
 
-#define ARITH(id, NAME, KERNEL)                                                                                              \
-    static const qn_elem_op id##_op = {                                                                                      \
-        .n_in = 2, .fast = QN_ELEM_BINARY, .kernel = KERNEL, .fn = { NULL, id##_f64, id##_i64, id##_u64 }, .failure = by_zero, \
-    };                                                                                                                       \
-    static qn_status id##_infer(qn_infer *c, qn_error *err)                                                                  \
-    {                                                                                                                        \
-        qn_status st = qn_elem_infer(c, 2, QN_SET_NUMERIC, QN_DTYPE_NONE, err);                                              \
-                                                                                                                             \
-        if (st == QN_OK) qn_elem_set_known(c, 2, &id##_known);                                                               \
-        return st;                                                                                                           \
-    }                                                                                                                        \
-    static qn_status id##_run(qn_run *r, qn_error *err) { return qn_elem_run(r, &id##_op, 0, 0, err); }                      \
-    const qn_op qn_op_##id = {                                                                                               \
-        .name = NAME, .domain = "", .since = 1, .min_in = 2, .max_in = 2, .min_out = 1, .max_out = 1, .flags = QN_OP_INPLACE, \
-        .infer = id##_infer, .rows = qn_rows_elementwise, .lower = qn_elem_lower, .run = id##_run, .kernels = "eltwise",     \
+#define ARITH(id, NAME, KERNEL)                                                                                                            \
+    static const qn_elem_op id##_op = {                                                                                                    \
+        .n_in = 2,                                                                                                                         \
+        .fast = QN_ELEM_BINARY,                                                                                                            \
+        .kernel = KERNEL,                                                                                                                  \
+        .fn = { NULL, id##_f64, id##_i64, id##_u64 },                                                                                      \
+        .failure = by_zero,                                                                                                                \
+    };                                                                                                                                     \
+    static qn_status id##_infer(qn_infer *c, qn_error *err)                                                                                \
+    {                                                                                                                                      \
+        qn_status st = qn_elem_infer(c, 2, QN_SET_NUMERIC, QN_DTYPE_NONE, err);                                                            \
+                                                                                                                                           \
+        if (st == QN_OK) qn_elem_set_known(c, 2, &id##_known);                                                                             \
+        return st;                                                                                                                         \
+    }                                                                                                                                      \
+    static qn_status id##_run(qn_run *r, qn_error *err) { return qn_elem_run(r, &id##_op, 0, 0, err); }                                    \
+    const qn_op qn_op_##id = {                                                                                                             \
+        .name = NAME,                                                                                                                      \
+        .domain = "",                                                                                                                      \
+        .since = 1,                                                                                                                        \
+        .min_in = 2,                                                                                                                       \
+        .max_in = 2,                                                                                                                       \
+        .min_out = 1,                                                                                                                      \
+        .max_out = 1,                                                                                                                      \
+        .flags = QN_OP_INPLACE,                                                                                                            \
+        .infer = id##_infer,                                                                                                               \
+        .rows = qn_rows_elementwise,                                                                                                       \
+        .lower = qn_elem_lower,                                                                                                            \
+        .run = id##_run,                                                                                                                   \
+        .kernels = "eltwise",                                                                                                              \
     };
 
 #define add_i64 add_u64 /* two's complement: the same bits */
@@ -129,7 +144,7 @@ static const qn_elem_op rem_op = { .n_in = 2, .fn = { fmod_f32, fmod_f64, rem_i6
 
 static qn_status mod_infer(qn_infer *c, qn_error *err)
 {
-    const bool      fmod_ = qn_node_int(c->node, "fmod", 0) != 0;
+    const bool fmod_ = qn_node_int(c->node, "fmod", 0) != 0;
     const qn_status st = qn_elem_infer(c, 2, fmod_ ? QN_SET_NUMERIC : QN_SET_INT, QN_DTYPE_NONE, err);
 
     if (st == QN_OK) qn_elem_set_known(c, 2, fmod_ ? &rem_known : &mod_known);
@@ -142,6 +157,15 @@ static qn_status mod_run(qn_run *r, qn_error *err)
 }
 
 const qn_op qn_op_mod = {
-    .name = "Mod", .domain = "", .since = 10, .min_in = 2, .max_in = 2, .min_out = 1, .max_out = 1, .flags = QN_OP_INPLACE,
-    .infer = mod_infer, .rows = qn_rows_elementwise, .run = mod_run,
+    .name = "Mod",
+    .domain = "",
+    .since = 10,
+    .min_in = 2,
+    .max_in = 2,
+    .min_out = 1,
+    .max_out = 1,
+    .flags = QN_OP_INPLACE,
+    .infer = mod_infer,
+    .rows = qn_rows_elementwise,
+    .run = mod_run,
 };

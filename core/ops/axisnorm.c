@@ -10,21 +10,21 @@
 
 typedef struct job {
     const qn_reduce_kernel *kernel;
-    qn_axes                 axes;
-    qn_dtype                dtype;
-    int                     p; /* 1, 2; 0: MVN */
-    const char             *x;
-    char                   *y;
+    qn_axes axes;
+    qn_dtype dtype;
+    int p; /* 1, 2; 0: MVN */
+    const char *x;
+    char *y;
 } job;
 
 /* What group g is shifted by and divided by. */
 static void measure_f32(const job *j, int64_t g, float *shift, float *over)
 {
     const qn_reduce kind = j->p == 1 ? QN_REDUCE_SUM_ABS : QN_REDUCE_SUM_SQ;
-    float           acc[QN_REDUCE_LANES] = { 0 }, var;
-    qn_axes_reader  r;
-    qn_elem_buf     chunk;
-    int64_t         n;
+    float acc[QN_REDUCE_LANES] = { 0 }, var;
+    qn_axes_reader r;
+    qn_elem_buf chunk;
+    int64_t n;
 
     if (j->p == 0) {
         qn_stats_f32(j->kernel, &j->axes, g, j->dtype, j->x, shift, &var);
@@ -40,10 +40,10 @@ static void measure_f32(const job *j, int64_t g, float *shift, float *over)
 
 static void measure_f64(const job *j, int64_t g, double *shift, double *over)
 {
-    double         var;
+    double var;
     qn_axes_reader r;
-    qn_elem_buf    chunk;
-    int64_t        n;
+    qn_elem_buf chunk;
+    int64_t n;
 
     *shift = *over = 0;
     if (j->p == 0) {
@@ -62,18 +62,20 @@ static void measure_f64(const job *j, int64_t g, double *shift, double *over)
 
 static void groups(void *ctx, int64_t lo, int64_t hi, int member)
 {
-    const job    *j = ctx;
+    const job *j = ctx;
     const int64_t size = (int64_t)qn_dtype_size(j->dtype);
 
     (void)member;
     for (int64_t g = lo; g < hi; g++) {
-        float          shift = 0, over = 0;
-        double         shift64 = 0, over64 = 0;
+        float shift = 0, over = 0;
+        double shift64 = 0, over64 = 0;
         qn_axes_reader r;
-        int64_t        offset, step, n;
+        int64_t offset, step, n;
 
-        if (j->dtype == QN_F64) measure_f64(j, g, &shift64, &over64);
-        else measure_f32(j, g, &shift, &over);
+        if (j->dtype == QN_F64)
+            measure_f64(j, g, &shift64, &over64);
+        else
+            measure_f32(j, g, &shift, &over);
         qn_axes_read(&j->axes, g, &r);
         while (qn_axes_next(&r, QN_ELEM_CHUNK, &offset, &step, &n)) {
             qn_elem_buf buf;
@@ -97,8 +99,8 @@ static void groups(void *ctx, int64_t lo, int64_t hi, int member)
 static qn_status run(qn_run *r, uint32_t mask, int p, qn_error *err)
 {
     const qn_tensor *x = &r->in[0];
-    job              j = { .kernel = qn_reduce_pick(r->cpu), .dtype = x->dtype, .p = p, .x = x->data };
-    const qn_status  st = qn_move_output(r, 0, x->dtype, x->rank, x->dims, err);
+    job j = { .kernel = qn_reduce_pick(r->cpu), .dtype = x->dtype, .p = p, .x = x->data };
+    const qn_status st = qn_move_output(r, 0, x->dtype, x->rank, x->dims, err);
 
     if (st != QN_OK) return st;
     j.y = r->out[0].data;
@@ -112,8 +114,8 @@ static qn_status run(qn_run *r, uint32_t mask, int p, qn_error *err)
 static qn_status mvn_mask(const qn_node *node, int32_t rank, uint32_t *mask, qn_error *err)
 {
     static const int64_t usual[] = { 0, 2, 3 };
-    int64_t              n;
-    const int64_t       *axes = qn_node_ints(node, "axes", &n);
+    int64_t n;
+    const int64_t *axes = qn_node_ints(node, "axes", &n);
 
     *mask = 0;
     if (!axes) {
@@ -121,7 +123,7 @@ static qn_status mvn_mask(const qn_node *node, int32_t rank, uint32_t *mask, qn_
         n = 3;
     }
     for (int64_t i = 0; i < n; i++) {
-        int32_t         axis;
+        int32_t axis;
         const qn_status st = qn_move_axis(axes[i], rank, &axis, err);
 
         if (st != QN_OK) return st;
@@ -132,7 +134,7 @@ static qn_status mvn_mask(const qn_node *node, int32_t rank, uint32_t *mask, qn_
 
 static qn_status mvn_infer(qn_infer *c, qn_error *err)
 {
-    uint32_t        mask;
+    uint32_t mask;
     const qn_status st = qn_elem_infer(c, 1, QN_SET_FLOAT, QN_DTYPE_NONE, err);
 
     return st == QN_OK && c->in[0].rank >= 0 ? mvn_mask(c->node, c->in[0].rank, &mask, err) : st;
@@ -148,15 +150,24 @@ static void mvn_rows(const qn_infer *c, const int32_t *in_axis, int32_t *out_axi
 
 static qn_status mvn_run(qn_run *r, qn_error *err)
 {
-    uint32_t        mask = 0;
+    uint32_t mask = 0;
     const qn_status st = mvn_mask(r->node, r->in[0].rank, &mask, err);
 
     return st == QN_OK ? run(r, mask, 0, err) : st;
 }
 
 const qn_op qn_op_mvn = {
-    .name = "MeanVarianceNormalization", .domain = "", .since = 9, .min_in = 1, .max_in = 1, .min_out = 1, .max_out = 1,
-    .infer = mvn_infer, .rows = mvn_rows, .run = mvn_run, .kernels = "reduce",
+    .name = "MeanVarianceNormalization",
+    .domain = "",
+    .since = 9,
+    .min_in = 1,
+    .max_in = 1,
+    .min_out = 1,
+    .max_out = 1,
+    .infer = mvn_infer,
+    .rows = mvn_rows,
+    .run = mvn_run,
+    .kernels = "reduce",
 };
 
 /* -- LpNormalization ------------------------------------------------------------------------------------------------------ */
@@ -164,8 +175,8 @@ const qn_op qn_op_mvn = {
 static qn_status lp_norm_infer(qn_infer *c, qn_error *err)
 {
     const int64_t p = qn_node_int(c->node, "p", 2);
-    int32_t       axis;
-    qn_status     st = qn_elem_infer(c, 1, QN_SET_FLOAT, QN_DTYPE_NONE, err);
+    int32_t axis;
+    qn_status st = qn_elem_infer(c, 1, QN_SET_FLOAT, QN_DTYPE_NONE, err);
 
     if (st == QN_OK && p != 1 && p != 2) return qn_error_set(err, QN_ERR_INVALID, "p is %" PRId64 ", expected 1 or 2", p);
     return st == QN_OK && c->in[0].rank >= 0 ? qn_move_axis(qn_node_int(c->node, "axis", -1), c->in[0].rank, &axis, err) : st;
@@ -173,7 +184,7 @@ static qn_status lp_norm_infer(qn_infer *c, qn_error *err)
 
 static qn_status lp_norm_run(qn_run *r, qn_error *err)
 {
-    int32_t         axis = 0;
+    int32_t axis = 0;
     const qn_status st = qn_move_axis(qn_node_int(r->node, "axis", -1), r->in[0].rank, &axis, err);
 
     return st == QN_OK ? run(r, 1u << axis, qn_node_int(r->node, "p", 2) == 1 ? 1 : 2, err) : st;
@@ -188,6 +199,15 @@ static void lp_norm_rows(const qn_infer *c, const int32_t *in_axis, int32_t *out
 }
 
 const qn_op qn_op_lp_norm = {
-    .name = "LpNormalization", .domain = "", .since = 1, .min_in = 1, .max_in = 1, .min_out = 1, .max_out = 1,
-    .infer = lp_norm_infer, .rows = lp_norm_rows, .run = lp_norm_run, .kernels = "reduce",
+    .name = "LpNormalization",
+    .domain = "",
+    .since = 1,
+    .min_in = 1,
+    .max_in = 1,
+    .min_out = 1,
+    .max_out = 1,
+    .infer = lp_norm_infer,
+    .rows = lp_norm_rows,
+    .run = lp_norm_run,
+    .kernels = "reduce",
 };

@@ -20,7 +20,7 @@ static bool spatial(const qn_node *node) { return node->opset >= 9 || qn_node_in
 static qn_status params_infer(const qn_infer *c, qn_error *err)
 {
     qn_status st = QN_OK;
-    int64_t   have, want;
+    int64_t have, want;
 
     for (int32_t i = 1; i < 5 && st == QN_OK; i++) {
         st = qn_move_need_dtype(c, i, QN_SET_FLOAT, err);
@@ -57,11 +57,14 @@ static void batch_norm_rows(const qn_infer *c, const int32_t *in_axis, int32_t *
 
 typedef struct job {
     const qn_norm_kernel *kernel;
-    qn_dtype              dtype;
-    int64_t               channels, inner; /* x is [n, channels, inner] */
-    const char           *x;
-    char                 *y;
-    union { float *f32; double *f64; } mean, a, bias; /* [channels], f64 when x is */
+    qn_dtype dtype;
+    int64_t channels, inner; /* x is [n, channels, inner] */
+    const char *x;
+    char *y;
+    union {
+        float *f32;
+        double *f64;
+    } mean, a, bias; /* [channels], f64 when x is */
 } job;
 
 static double param(const qn_tensor *t, int64_t i) { return qn_move_real(t, i); }
@@ -70,7 +73,7 @@ static double param(const qn_tensor *t, int64_t i) { return qn_move_real(t, i); 
 static void span_f32(const job *j, int64_t c, const char *x, char *y, int64_t n)
 {
     const int64_t size = (int64_t)qn_dtype_size(j->dtype);
-    qn_elem_buf   in, out;
+    qn_elem_buf in, out;
 
     if (j->dtype == QN_F32) {
         j->kernel->shift((const float *)(const void *)x, (float *)(void *)y, n, j->mean.f32[c], j->a.f32[c], j->bias.f32[c]);
@@ -86,7 +89,7 @@ static void span_f32(const job *j, int64_t c, const char *x, char *y, int64_t n)
 
 static void channel_rows(void *ctx, int64_t lo, int64_t hi, int member)
 {
-    const job    *j = ctx;
+    const job *j = ctx;
     const int64_t bytes = j->inner * (int64_t)qn_dtype_size(j->dtype);
 
     (void)member;
@@ -95,7 +98,7 @@ static void channel_rows(void *ctx, int64_t lo, int64_t hi, int member)
 
         if (j->dtype == QN_F64) {
             const double *x = (const double *)(const void *)(j->x + r * bytes);
-            double       *y = (double *)(void *)(j->y + r * bytes);
+            double *y = (double *)(void *)(j->y + r * bytes);
 
             for (int64_t i = 0; i < j->inner; i++) y[i] = (x[i] - j->mean.f64[c]) * j->a.f64[c] + j->bias.f64[c];
         } else {
@@ -113,7 +116,8 @@ static void batch_rows(void *ctx, int64_t lo, int64_t hi, int member)
     for (int64_t r = lo; r < hi; r++) {
         const int64_t at = r * j->channels * (int64_t)sizeof(float);
 
-        j->kernel->shift_each((const float *)(const void *)(j->x + at), (float *)(void *)(j->y + at), j->channels, j->mean.f32, j->a.f32, j->bias.f32);
+        j->kernel->shift_each((const float *)(const void *)(j->x + at), (float *)(void *)(j->y + at), j->channels, j->mean.f32, j->a.f32,
+                              j->bias.f32);
     }
 }
 
@@ -121,14 +125,14 @@ static void batch_rows(void *ctx, int64_t lo, int64_t hi, int member)
 static void train_channels(const qn_run *r, job *j)
 {
     const qn_tensor *x = &r->in[0];
-    const double     momentum = (double)qn_node_float(r->node, "momentum", 0.9f);
-    const float      keep = (float)momentum, take = 1.0f - keep;
-    qn_axes          axes;
+    const double momentum = (double)qn_node_float(r->node, "momentum", 0.9f);
+    const float keep = (float)momentum, take = 1.0f - keep;
+    qn_axes axes;
 
     qn_axes_init(&axes, x->rank, x->dims, ((1u << x->rank) - 1) & ~2u);
     for (int64_t c = 0; c < j->channels; c++) {
         const float old_mean = (float)param(&r->in[3], c), old_var = (float)param(&r->in[4], c);
-        double      mean, var;
+        double mean, var;
 
         if (j->dtype == QN_F64) {
             qn_stats_f64(&axes, c, x->data, &mean, &var);
@@ -144,8 +148,8 @@ static void train_channels(const qn_run *r, job *j)
             var = (double)v;
         }
         for (int32_t o = 1; o < 3; o++) {
-            const float  batch = (float)(o == 1 ? mean : var), old = o == 1 ? old_mean : old_var;
-            const float  f = old * keep + batch * take;
+            const float batch = (float)(o == 1 ? mean : var), old = o == 1 ? old_mean : old_var;
+            const float f = old * keep + batch * take;
             const double d = param(&r->in[2 + o], c) * momentum + (o == 1 ? mean : var) * (1.0 - momentum);
 
             if (!qn_move_wants(r, o)) continue;
@@ -181,7 +185,10 @@ static int64_t n_channels(const qn_node *node, const qn_tensor *x)
     return x->rank > 1 ? x->dims[1] : 1;
 }
 
-static bool params_bytes(int64_t channels, size_t *bytes) { return qn_i64_to_size(channels, bytes) && qn_size_mul(*bytes, 3 * sizeof(double), bytes); }
+static bool params_bytes(int64_t channels, size_t *bytes)
+{
+    return qn_i64_to_size(channels, bytes) && qn_size_mul(*bytes, 3 * sizeof(double), bytes);
+}
 
 static qn_status batch_norm_lower(qn_lower *lo, qn_error *err)
 {
@@ -205,7 +212,7 @@ static qn_status check_params(const qn_run *r, int64_t channels, qn_error *err)
 
 static void batch_norm_compute(qn_run *r, job *j, char *work)
 {
-    const bool    train = training(r->node);
+    const bool train = training(r->node);
     const int64_t size = j->dtype == QN_F64 ? 8 : 4, n = qn_tensor_count(&r->in[0]);
 
     j->mean.f64 = (double *)(void *)work;
@@ -214,17 +221,19 @@ static void batch_norm_compute(qn_run *r, job *j, char *work)
     if (n == 0) return;
     if (train) train_channels(r, j);
     make_params(r, j, train);
-    if (j->inner == 1 && j->dtype == QN_F32) qn_elem_ranges(r->team, n / j->channels, 32768 / j->channels, batch_rows, j);
-    else qn_elem_ranges(r->team, n / j->inner, 32768 / j->inner, channel_rows, j);
+    if (j->inner == 1 && j->dtype == QN_F32)
+        qn_elem_ranges(r->team, n / j->channels, 32768 / j->channels, batch_rows, j);
+    else
+        qn_elem_ranges(r->team, n / j->inner, 32768 / j->inner, channel_rows, j);
 }
 
 static qn_status batch_norm_run(qn_run *r, qn_error *err)
 {
     const qn_tensor *x = &r->in[0];
-    job              j = { .kernel = qn_norm_pick(r->cpu), .dtype = x->dtype, .channels = n_channels(r->node, x), .x = x->data };
-    qn_move_work     w;
-    size_t           bytes;
-    qn_status        st;
+    job j = { .kernel = qn_norm_pick(r->cpu), .dtype = x->dtype, .channels = n_channels(r->node, x), .x = x->data };
+    qn_move_work w;
+    size_t bytes;
+    qn_status st;
 
     if (x->rank < 1) return qn_error_set(err, QN_ERR_SHAPE, "x is a scalar, expected [n, c, ...]");
     if ((st = check_params(r, j.channels, err)) != QN_OK) return st;
@@ -241,6 +250,17 @@ static qn_status batch_norm_run(qn_run *r, qn_error *err)
 }
 
 const qn_op qn_op_batch_norm = {
-    .name = "BatchNormalization", .domain = "", .since = 1, .min_in = 5, .max_in = 5, .min_out = 1, .max_out = 5, .flags = QN_OP_INPLACE,
-    .infer = batch_norm_infer, .rows = batch_norm_rows, .lower = batch_norm_lower, .run = batch_norm_run, .kernels = "norm",
+    .name = "BatchNormalization",
+    .domain = "",
+    .since = 1,
+    .min_in = 5,
+    .max_in = 5,
+    .min_out = 1,
+    .max_out = 5,
+    .flags = QN_OP_INPLACE,
+    .infer = batch_norm_infer,
+    .rows = batch_norm_rows,
+    .lower = batch_norm_lower,
+    .run = batch_norm_run,
+    .kernels = "norm",
 };

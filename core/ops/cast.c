@@ -28,7 +28,7 @@
  * rounding comes out as if it were the only one. */
 static float round_to_odd(double d)
 {
-    float    f = (float)d;
+    float f = (float)d;
     uint32_t bits;
 
     if ((double)f == d || f != f) return f;
@@ -81,15 +81,15 @@ static void store_real(qn_dtype to, void *dst, int64_t i, double d)
 
 /* -- a chunk -------------------------------------------------------------------------------------------------------------- */
 
-#define EACH(T, stmt)                                                     \
-    do {                                                                  \
-        const T *p = x;                                                   \
-                                                                          \
-        for (int64_t i = 0; i < n; i++) {                                 \
-            const T v = p[i];                                             \
-                                                                          \
-            stmt;                                                         \
-        }                                                                 \
+#define EACH(T, stmt)                                                                                                                      \
+    do {                                                                                                                                   \
+        const T *p = x;                                                                                                                    \
+                                                                                                                                           \
+        for (int64_t i = 0; i < n; i++) {                                                                                                  \
+            const T v = p[i];                                                                                                              \
+                                                                                                                                           \
+            stmt;                                                                                                                          \
+        }                                                                                                                                  \
     } while (0)
 
 static void to_f32(qn_elem_class from, const void *x, float *y, int64_t n)
@@ -105,7 +105,7 @@ static void to_f32(qn_elem_class from, const void *x, float *y, int64_t n)
 /* x of class `from` into n elements of dtype `to`. */
 static void cast_chunk(qn_elem_class from, qn_dtype to, const void *x, void *dst, int64_t n)
 {
-    const bool  real = (QN_SET_FLOAT >> to & 1) != 0;
+    const bool real = (QN_SET_FLOAT >> to & 1) != 0;
     qn_elem_buf buf;
 
     if (to == QN_F32) {
@@ -136,15 +136,15 @@ typedef struct cast {
 
 static void cast_span(void *ctx, const void *const *x, const int64_t *step, void *y, int64_t n)
 {
-    const cast   *c = ctx;
+    const cast *c = ctx;
     const int64_t from_size = (int64_t)qn_dtype_size(c->from), to_size = (int64_t)qn_dtype_size(c->to);
-    qn_elem_buf   buf;
+    qn_elem_buf buf;
 
     for (int64_t done = 0; done < n; done += QN_ELEM_CHUNK) {
         const int64_t k = n - done < QN_ELEM_CHUNK ? n - done : QN_ELEM_CHUNK;
 
-        cast_chunk(qn_elem_class_of(c->from), c->to, qn_elem_load(c->from, (const char *)x[0] + done * step[0] * from_size, step[0], k, &buf),
-                   (char *)y + done * to_size, k);
+        cast_chunk(qn_elem_class_of(c->from), c->to,
+                   qn_elem_load(c->from, (const char *)x[0] + done * step[0] * from_size, step[0], k, &buf), (char *)y + done * to_size, k);
     }
 }
 
@@ -172,11 +172,11 @@ static size_t number_text(const qn_tensor *t, int64_t i, char out[QN_NUMBER_CHAR
 static qn_status cast_to_strings(qn_run *r, qn_error *err)
 {
     const qn_tensor *x = &r->in[0];
-    const int64_t    n = qn_tensor_count(x);
-    char             text[QN_NUMBER_CHARS];
-    size_t           blob = 0, bytes;
-    uint64_t        *offsets;
-    qn_status        st;
+    const int64_t n = qn_tensor_count(x);
+    char text[QN_NUMBER_CHARS];
+    size_t blob = 0, bytes;
+    uint64_t *offsets;
+    qn_status st;
 
     for (int64_t i = 0; i < n; i++) blob += number_text(x, i, text); /* at most QN_NUMBER_CHARS for each element that exists: no overflow */
     if (!qn_strings_bytes(n, blob, &bytes)) return qn_error_set(err, QN_ERR_LIMIT, "%" PRId64 " strings", n);
@@ -203,7 +203,7 @@ static bool is_decimal(const char *s)
 
 static bool parse(const char *s, qn_dtype to, void *dst, int64_t i)
 {
-    char    *end = NULL;
+    char *end = NULL;
     uint64_t bits;
 
     if (!is_decimal(s)) return false;
@@ -233,11 +233,11 @@ static bool parse(const char *s, qn_dtype to, void *dst, int64_t i)
 static qn_status cast_strings(qn_run *r, qn_dtype to, qn_error *err)
 {
     const qn_tensor *x = &r->in[0];
-    const int64_t    n = qn_tensor_count(x);
+    const int64_t n = qn_tensor_count(x);
 
     for (int64_t i = 0; i < n; i++) {
-        char        s[128]; /* no number needs more */
-        size_t      len;
+        char s[128]; /* no number needs more */
+        size_t len;
         const char *text = qn_strings_get(x, i, &len);
 
         memcpy(s, text, len < sizeof s ? len : sizeof s - 1);
@@ -251,7 +251,7 @@ static qn_status cast_strings(qn_run *r, qn_dtype to, qn_error *err)
 static qn_status copy_strings(qn_run *r, qn_error *err)
 {
     const qn_tensor *x = &r->in[0];
-    qn_status        st = qn_run_output(r, 0, QN_STRING, x->rank, x->dims, x->bytes, err);
+    qn_status st = qn_run_output(r, 0, QN_STRING, x->rank, x->dims, x->bytes, err);
 
     if (st == QN_OK && x->bytes) memcpy(r->out[0].data, x->data, x->bytes);
     return st;
@@ -285,8 +285,7 @@ static qn_status cast_infer_to(qn_infer *c, qn_dtype to, qn_error *err)
     const qn_elem_known same = { number_same, symbol_same }, truth = { number_bool, NULL };
 
     qn_elem_like(c, 0, 0, to);
-    if (to == QN_BOOL && c->in[0].dtype == QN_STRING)
-        return qn_error_set(err, QN_ERR_UNSUPPORTED, "cast from string to bool");
+    if (to == QN_BOOL && c->in[0].dtype == QN_STRING) return qn_error_set(err, QN_ERR_UNSUPPORTED, "cast from string to bool");
     qn_elem_set_known(c, 1, to == QN_BOOL ? &truth : &same);
     return QN_OK;
 }
@@ -294,8 +293,8 @@ static qn_status cast_infer_to(qn_infer *c, qn_dtype to, qn_error *err)
 static qn_status cast_run_to(qn_run *r, qn_dtype to, qn_error *err)
 {
     const qn_tensor *x = &r->in[0];
-    cast             c = { x->dtype, to };
-    qn_status        st;
+    cast c = { x->dtype, to };
+    qn_status st;
 
     if (to == QN_STRING) return x->dtype == QN_STRING ? copy_strings(r, err) : cast_to_strings(r, err);
     if ((st = qn_move_output(r, 0, to, x->rank, x->dims, err)) != QN_OK) return st;
@@ -307,8 +306,8 @@ static qn_status cast_run_to(qn_run *r, qn_dtype to, qn_error *err)
 
 static qn_status cast_infer(qn_infer *c, qn_error *err)
 {
-    const int64_t   number = qn_node_int(c->node, "to", 0);
-    const qn_dtype  to = qn_move_onnx_dtype(number);
+    const int64_t number = qn_node_int(c->node, "to", 0);
+    const qn_dtype to = qn_move_onnx_dtype(number);
     const qn_status st = qn_move_need(c, 1, err);
 
     if (st != QN_OK) return st;
@@ -335,12 +334,30 @@ static void cast_like_rows(const qn_infer *c, const int32_t *in_axis, int32_t *o
 }
 
 const qn_op qn_op_cast = {
-    .name = "Cast", .domain = "", .since = 6, .min_in = 1, .max_in = 1, .min_out = 1, .max_out = 1, .flags = QN_OP_INPLACE,
-    .infer = cast_infer, .rows = qn_rows_elementwise, .run = cast_run,
+    .name = "Cast",
+    .domain = "",
+    .since = 6,
+    .min_in = 1,
+    .max_in = 1,
+    .min_out = 1,
+    .max_out = 1,
+    .flags = QN_OP_INPLACE,
+    .infer = cast_infer,
+    .rows = qn_rows_elementwise,
+    .run = cast_run,
 };
 const qn_op qn_op_cast_like = {
-    .name = "CastLike", .domain = "", .since = 15, .min_in = 2, .max_in = 2, .min_out = 1, .max_out = 1, .flags = QN_OP_INPLACE,
-    .infer = cast_like_infer, .rows = cast_like_rows, .run = cast_like_run,
+    .name = "CastLike",
+    .domain = "",
+    .since = 15,
+    .min_in = 2,
+    .max_in = 2,
+    .min_out = 1,
+    .max_out = 1,
+    .flags = QN_OP_INPLACE,
+    .infer = cast_like_infer,
+    .rows = cast_like_rows,
+    .run = cast_like_run,
 };
 
 /* Of any kind: a sequence or optional passes as it is. */
@@ -357,7 +374,7 @@ static qn_status identity_infer(qn_infer *c, qn_error *err)
 static qn_status identity_run(qn_run *r, qn_error *err)
 {
     const qn_tensor *x = &r->in[0];
-    qn_status        st;
+    qn_status st;
 
     if (x->dtype == QN_STRING) return copy_strings(r, err);
     st = qn_move_output(r, 0, x->dtype, x->rank, x->dims, err);
@@ -365,6 +382,15 @@ static qn_status identity_run(qn_run *r, qn_error *err)
 }
 
 const qn_op qn_op_identity = {
-    .name = "Identity", .domain = "", .since = 1, .min_in = 1, .max_in = 1, .min_out = 1, .max_out = 1, .flags = QN_OP_INPLACE | QN_OP_VIEW,
-    .infer = identity_infer, .rows = qn_rows_elementwise, .run = identity_run,
+    .name = "Identity",
+    .domain = "",
+    .since = 1,
+    .min_in = 1,
+    .max_in = 1,
+    .min_out = 1,
+    .max_out = 1,
+    .flags = QN_OP_INPLACE | QN_OP_VIEW,
+    .infer = identity_infer,
+    .rows = qn_rows_elementwise,
+    .run = identity_run,
 };

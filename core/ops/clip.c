@@ -10,9 +10,14 @@
 #include <math.h>
 
 typedef struct bounds {
-    qn_dtype     dtype;
+    qn_dtype dtype;
     qn_unary_fn *f32;
-    union bound { float f32; double f64; int64_t i64; uint64_t u64; } lo, hi; /* of the dtype's class */
+    union bound {
+        float f32;
+        double f64;
+        int64_t i64;
+        uint64_t u64;
+    } lo, hi; /* of the dtype's class */
 } bounds;
 
 /* One number as its class. */
@@ -29,17 +34,17 @@ static void read_bound(const qn_tensor *t, union bound *out)
     }
 }
 
-#define CLIP(T, m)                                                  \
-    do {                                                            \
-        const T *p = in;                                            \
-        T       *to = out;                                          \
-        const T  lo = b->lo.m, hi = b->hi.m;                        \
-                                                                    \
-        for (int64_t i = 0; i < n; i++) {                           \
-            const T v = p[i] < lo ? lo : p[i];                      \
-                                                                    \
-            to[i] = v > hi ? hi : v;                                \
-        }                                                           \
+#define CLIP(T, m)                                                                                                                         \
+    do {                                                                                                                                   \
+        const T *p = in;                                                                                                                   \
+        T *to = out;                                                                                                                       \
+        const T lo = b->lo.m, hi = b->hi.m;                                                                                                \
+                                                                                                                                           \
+        for (int64_t i = 0; i < n; i++) {                                                                                                  \
+            const T v = p[i] < lo ? lo : p[i];                                                                                             \
+                                                                                                                                           \
+            to[i] = v > hi ? hi : v;                                                                                                       \
+        }                                                                                                                                  \
     } while (0)
 
 static void clip_chunk(const bounds *b, const void *in, void *out, int64_t n)
@@ -56,7 +61,7 @@ static void clip_span(void *ctx, const void *const *x, const int64_t *step, void
 {
     const bounds *b = ctx;
     const int64_t size = (int64_t)qn_dtype_size(b->dtype);
-    qn_elem_buf   bx, by;
+    qn_elem_buf bx, by;
 
     if (b->dtype == QN_F32 && step[0] == 1) {
         clip_chunk(b, x[0], y, n);
@@ -73,12 +78,13 @@ static void clip_span(void *ctx, const void *const *x, const int64_t *step, void
 static qn_status clip_infer(qn_infer *c, qn_error *err)
 {
     qn_status st = qn_elem_infer(c, 1, QN_SET_NUMERIC, QN_DTYPE_NONE, err);
-    int64_t   one;
+    int64_t one;
 
     for (int32_t i = 1; i < 3 && st == QN_OK; i++) {
         if (!qn_infer_has(c, i)) continue;
         if (c->in[i].dtype != QN_DTYPE_NONE && c->in[0].dtype != QN_DTYPE_NONE && c->in[i].dtype != c->in[0].dtype)
-            return qn_error_set(err, QN_ERR_DTYPE, "bound %d is %s, x is %s", (int)i, qn_dtype_name(c->in[i].dtype), qn_dtype_name(c->in[0].dtype));
+            return qn_error_set(err, QN_ERR_DTYPE, "bound %d is %s, x is %s", (int)i, qn_dtype_name(c->in[i].dtype),
+                                qn_dtype_name(c->in[0].dtype));
         st = qn_move_need_rank(c, i, 0, 1, err);
         if (st == QN_OK && c->in[i].rank == 1 && qn_move_number(c, c->in[i].dims[0], &one) && one != 1)
             return qn_error_set(err, QN_ERR_SHAPE, "bound %d has %" PRId64 " elements, expected a scalar", (int)i, one);
@@ -124,15 +130,16 @@ static void attribute_bounds(const qn_node *node, bounds *b)
 static qn_status clip_run(qn_run *r, qn_error *err)
 {
     const qn_tensor *x = &r->in[0];
-    bounds           b = { .dtype = x->dtype, .f32 = qn_eltwise_pick(r->cpu)->unary[QN_UNARY_CLIP] };
-    qn_status        st;
+    bounds b = { .dtype = x->dtype, .f32 = qn_eltwise_pick(r->cpu)->unary[QN_UNARY_CLIP] };
+    qn_status st;
 
     open_bounds(&b);
     if (r->node->opset < 11) attribute_bounds(r->node, &b);
     for (int32_t i = 1; i < 3; i++) {
         if (!qn_move_has(r, i)) continue;
         if (qn_tensor_count(&r->in[i]) != 1)
-            return qn_error_set(err, QN_ERR_SHAPE, "bound %d has %" PRId64 " elements, expected a scalar", (int)i, qn_tensor_count(&r->in[i]));
+            return qn_error_set(err, QN_ERR_SHAPE, "bound %d has %" PRId64 " elements, expected a scalar", (int)i,
+                                qn_tensor_count(&r->in[i]));
         read_bound(&r->in[i], i == 1 ? &b.lo : &b.hi);
     }
     if ((st = qn_move_output(r, 0, x->dtype, x->rank, x->dims, err)) != QN_OK) return st;
@@ -143,10 +150,33 @@ static qn_status clip_run(qn_run *r, qn_error *err)
 static qn_status clip_infer_6(qn_infer *c, qn_error *err) { return qn_elem_infer(c, 1, QN_SET_FLOAT, QN_DTYPE_NONE, err); }
 
 const qn_op qn_op_clip_1 = {
-    .name = "Clip", .domain = "", .since = 1, .until = 10, .min_in = 1, .max_in = 1, .min_out = 1, .max_out = 1, .flags = QN_OP_INPLACE,
-    .infer = clip_infer_6, .rows = qn_rows_elementwise, .lower = qn_elem_lower, .run = clip_run, .kernels = "eltwise",
+    .name = "Clip",
+    .domain = "",
+    .since = 1,
+    .until = 10,
+    .min_in = 1,
+    .max_in = 1,
+    .min_out = 1,
+    .max_out = 1,
+    .flags = QN_OP_INPLACE,
+    .infer = clip_infer_6,
+    .rows = qn_rows_elementwise,
+    .lower = qn_elem_lower,
+    .run = clip_run,
+    .kernels = "eltwise",
 };
 const qn_op qn_op_clip = {
-    .name = "Clip", .domain = "", .since = 11, .min_in = 1, .max_in = 3, .min_out = 1, .max_out = 1, .flags = QN_OP_INPLACE,
-    .infer = clip_infer, .rows = qn_rows_elementwise, .lower = qn_elem_lower, .run = clip_run, .kernels = "eltwise",
+    .name = "Clip",
+    .domain = "",
+    .since = 11,
+    .min_in = 1,
+    .max_in = 3,
+    .min_out = 1,
+    .max_out = 1,
+    .flags = QN_OP_INPLACE,
+    .infer = clip_infer,
+    .rows = qn_rows_elementwise,
+    .lower = qn_elem_lower,
+    .run = clip_run,
+    .kernels = "eltwise",
 };

@@ -9,16 +9,16 @@
 
 #include <string.h>
 
-#define COMPARE_FNS(id, op)                               \
-    QN_ELEM_FN2(id##_f32, float, uint8_t, u op v)         \
-    QN_ELEM_FN2(id##_f64, double, uint8_t, u op v)        \
-    QN_ELEM_FN2(id##_i64, int64_t, uint8_t, u op v)       \
-    QN_ELEM_FN2(id##_u64, uint64_t, uint8_t, u op v)      \
-    static bool id##_number(int64_t a, int64_t b, int64_t *out) \
-    {                                                     \
-        *out = a op b;                                    \
-        return true;                                      \
-    }                                                     \
+#define COMPARE_FNS(id, op)                                                                                                                \
+    QN_ELEM_FN2(id##_f32, float, uint8_t, u op v)                                                                                          \
+    QN_ELEM_FN2(id##_f64, double, uint8_t, u op v)                                                                                         \
+    QN_ELEM_FN2(id##_i64, int64_t, uint8_t, u op v)                                                                                        \
+    QN_ELEM_FN2(id##_u64, uint64_t, uint8_t, u op v)                                                                                       \
+    static bool id##_number(int64_t a, int64_t b, int64_t *out)                                                                            \
+    {                                                                                                                                      \
+        *out = a op b;                                                                                                                     \
+        return true;                                                                                                                       \
+    }                                                                                                                                      \
     static const qn_elem_op id##_op = { .n_in = 2, .fn = { id##_f32, id##_f64, id##_i64, id##_u64 }, .to_bool = true };
 
 COMPARE_FNS(equal, ==)
@@ -42,7 +42,7 @@ static qn_dim strict_symbol(qn_dims *t, qn_dim a, qn_dim b)
 
 static bool same_string(const qn_tensor *a, int64_t i, const qn_tensor *b, int64_t j)
 {
-    size_t      na, nb;
+    size_t na, nb;
     const char *sa = qn_strings_get(a, i, &na), *sb = qn_strings_get(b, j, &nb);
 
     return na == nb && memcmp(sa, sb, na) == 0;
@@ -51,11 +51,11 @@ static bool same_string(const qn_tensor *a, int64_t i, const qn_tensor *b, int64
 static qn_status equal_strings(qn_run *r, qn_error *err)
 {
     const qn_tensor *in[2] = { &r->in[0], &r->in[1] };
-    int64_t          dims[QN_MAX_RANK] = { 0 }, strides[3][QN_MAX_RANK];
-    int32_t          rank = 0;
-    qn_odometer      o;
-    uint8_t         *y;
-    qn_status        st = qn_broadcast_tensors(in, 2, &rank, dims, err);
+    int64_t dims[QN_MAX_RANK] = { 0 }, strides[3][QN_MAX_RANK];
+    int32_t rank = 0;
+    qn_odometer o;
+    uint8_t *y;
+    qn_status st = qn_broadcast_tensors(in, 2, &rank, dims, err);
 
     if (st == QN_OK) st = qn_move_output(r, 0, QN_BOOL, rank, dims, err);
     if (st != QN_OK) return st;
@@ -69,23 +69,32 @@ static qn_status equal_strings(qn_run *r, qn_error *err)
     return QN_OK;
 }
 
-#define COMPARE(id, NAME, SINCE, SET, SYMBOL)                                                                                  \
-    static qn_status id##_infer(qn_infer *c, qn_error *err)                                                                    \
-    {                                                                                                                          \
-        const qn_elem_known known = { id##_number, SYMBOL };                                                                   \
-        const qn_status     st = qn_elem_infer(c, 2, SET, QN_BOOL, err);                                                       \
-                                                                                                                               \
-        if (st == QN_OK) qn_elem_set_known(c, 2, &known);                                                                      \
-        return st;                                                                                                             \
-    }                                                                                                                          \
-    static qn_status id##_run(qn_run *r, qn_error *err)                                                                        \
-    {                                                                                                                          \
-        if (r->in[0].dtype == QN_STRING) return equal_strings(r, err);                                                         \
-        return qn_elem_run(r, &id##_op, 0, 0, err);                                                                            \
-    }                                                                                                                          \
-    const qn_op qn_op_##id = {                                                                                                 \
-        .name = NAME, .domain = "", .since = SINCE, .min_in = 2, .max_in = 2, .min_out = 1, .max_out = 1, .flags = QN_OP_INPLACE, \
-        .infer = id##_infer, .rows = qn_rows_elementwise, .run = id##_run,                                                     \
+#define COMPARE(id, NAME, SINCE, SET, SYMBOL)                                                                                              \
+    static qn_status id##_infer(qn_infer *c, qn_error *err)                                                                                \
+    {                                                                                                                                      \
+        const qn_elem_known known = { id##_number, SYMBOL };                                                                               \
+        const qn_status st = qn_elem_infer(c, 2, SET, QN_BOOL, err);                                                                       \
+                                                                                                                                           \
+        if (st == QN_OK) qn_elem_set_known(c, 2, &known);                                                                                  \
+        return st;                                                                                                                         \
+    }                                                                                                                                      \
+    static qn_status id##_run(qn_run *r, qn_error *err)                                                                                    \
+    {                                                                                                                                      \
+        if (r->in[0].dtype == QN_STRING) return equal_strings(r, err);                                                                     \
+        return qn_elem_run(r, &id##_op, 0, 0, err);                                                                                        \
+    }                                                                                                                                      \
+    const qn_op qn_op_##id = {                                                                                                             \
+        .name = NAME,                                                                                                                      \
+        .domain = "",                                                                                                                      \
+        .since = SINCE,                                                                                                                    \
+        .min_in = 2,                                                                                                                       \
+        .max_in = 2,                                                                                                                       \
+        .min_out = 1,                                                                                                                      \
+        .max_out = 1,                                                                                                                      \
+        .flags = QN_OP_INPLACE,                                                                                                            \
+        .infer = id##_infer,                                                                                                               \
+        .rows = qn_rows_elementwise,                                                                                                       \
+        .run = id##_run,                                                                                                                   \
     };
 
 COMPARE(equal, "Equal", 1, QN_SET_ALL, equal_symbol)

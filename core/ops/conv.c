@@ -13,10 +13,10 @@
 
 typedef struct state {
     const qn_conv_kernel *kernel;
-    const void           *packed;        /* NULL: weights are read as they lie, or packed on each run */
-    size_t                kernel_bytes;  /* of scratch, for the kernel; packed weights of a run lie behind */
-    qn_act                act;
-    float                 lo, hi;
+    const void *packed;  /* NULL: weights are read as they lie, or packed on each run */
+    size_t kernel_bytes; /* of scratch, for the kernel; packed weights of a run lie behind */
+    qn_act act;
+    float lo, hi;
 } state;
 
 static qn_status conv_infer(qn_infer *c, qn_error *err)
@@ -37,9 +37,11 @@ static qn_status fused_infer(qn_infer *c, qn_error *err)
 
     if (st == QN_OK) st = conv_infer(c, err);
     if (st != QN_OK || !qn_infer_has(c, 3) || c->out[0].rank < 0 || c->in[3].rank < 0) return st;
-    if (c->in[3].rank != c->out[0].rank) return qn_error_set(err, QN_ERR_SHAPE, "the residual has rank %d, the output %d", (int)c->in[3].rank, (int)c->out[0].rank);
+    if (c->in[3].rank != c->out[0].rank)
+        return qn_error_set(err, QN_ERR_SHAPE, "the residual has rank %d, the output %d", (int)c->in[3].rank, (int)c->out[0].rank);
     for (int32_t d = 0; d < c->out[0].rank; d++) {
-        if (qn_linear_differ(c, c->in[3].dims[d], c->out[0].dims[d])) return qn_error_set(err, QN_ERR_SHAPE, "the residual and the output differ in dimension %d", (int)d);
+        if (qn_linear_differ(c, c->in[3].dims[d], c->out[0].dims[d]))
+            return qn_error_set(err, QN_ERR_SHAPE, "the residual and the output differ in dimension %d", (int)d);
     }
     return QN_OK;
 }
@@ -55,7 +57,7 @@ static void fused_rows(const qn_infer *c, const int32_t *in_axis, int32_t *out_a
 
 typedef struct pack_request {
     const qn_conv_kernel *kernel;
-    qn_conv_shape         shape;
+    qn_conv_shape shape;
 } pack_request;
 
 static qn_status pack_weight(qn_weight *w, void *ctx, qn_blob *blob, qn_error *err)
@@ -88,8 +90,8 @@ static qn_status lower_weight(qn_lower *lo, state *s, const qn_conv_shape *shape
             return qn_error_set(err, QN_ERR_LIMIT, "the weight does not fit in memory");
         return QN_OK;
     }
-    snprintf(form, sizeof form, "conv_%s_o%" PRId64 "_c%" PRId64 "_g%" PRId64 "_k%" PRId64 "x%" PRId64 "x%" PRId64, s->kernel->name, shape->o,
-             shape->c, shape->groups, shape->kernel[0], shape->kernel[1], shape->kernel[2]);
+    snprintf(form, sizeof form, "conv_%s_o%" PRId64 "_c%" PRId64 "_g%" PRId64 "_k%" PRId64 "x%" PRId64 "x%" PRId64, s->kernel->name,
+             shape->o, shape->c, shape->groups, shape->kernel[0], shape->kernel[1], shape->kernel[2]);
     lo->skip_in = 1u << 1;
     return qn_lower_blob(lo, lo->weight[1], form, bytes, pack_weight, &ctx, &s->packed, err);
 }
@@ -122,8 +124,10 @@ static qn_status conv_run(qn_run *r, qn_error *err)
     qn_status st = qn_conv_shape_of(r->node, &r->in[0], &r->in[1], &a.s, err);
 
     if (st != QN_OK || qn_tensor_count(&r->out[0]) == 0) return st;
-    if (a.bias && qn_tensor_count(&r->in[2]) != a.s.o) return qn_error_set(err, QN_ERR_SHAPE, "the bias is not one number per output channel");
-    if (a.residual && qn_tensor_count(&r->in[3]) != qn_tensor_count(&r->out[0])) return qn_error_set(err, QN_ERR_SHAPE, "the residual has not the shape of the output");
+    if (a.bias && qn_tensor_count(&r->in[2]) != a.s.o)
+        return qn_error_set(err, QN_ERR_SHAPE, "the bias is not one number per output channel");
+    if (a.residual && qn_tensor_count(&r->in[3]) != qn_tensor_count(&r->out[0]))
+        return qn_error_set(err, QN_ERR_SHAPE, "the residual has not the shape of the output");
     a.act = s->act;
     a.lo = s->lo;
     a.hi = s->hi;
@@ -142,11 +146,31 @@ static qn_status conv_run(qn_run *r, qn_error *err)
 }
 
 const qn_op qn_op_conv = {
-    .domain = "", .name = "Conv", .since = 1, .min_in = 2, .max_in = 3, .min_out = 1, .max_out = 1,
-    .infer = conv_infer, .rows = qn_rows_leading, .lower = conv_lower, .run = conv_run, .kernels = "conv",
+    .domain = "",
+    .name = "Conv",
+    .since = 1,
+    .min_in = 2,
+    .max_in = 3,
+    .min_out = 1,
+    .max_out = 1,
+    .infer = conv_infer,
+    .rows = qn_rows_leading,
+    .lower = conv_lower,
+    .run = conv_run,
+    .kernels = "conv",
 };
 
 const qn_op qn_op_fused_conv = {
-    .domain = "quern", .name = "FusedConv", .since = 1, .min_in = 2, .max_in = 4, .min_out = 1, .max_out = 1,
-    .infer = fused_infer, .rows = fused_rows, .lower = conv_lower, .run = conv_run, .kernels = "conv",
+    .domain = "quern",
+    .name = "FusedConv",
+    .since = 1,
+    .min_in = 2,
+    .max_in = 4,
+    .min_out = 1,
+    .max_out = 1,
+    .infer = fused_infer,
+    .rows = fused_rows,
+    .lower = conv_lower,
+    .run = conv_run,
+    .kernels = "conv",
 };

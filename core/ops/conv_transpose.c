@@ -13,9 +13,9 @@
 #include <stdlib.h>
 
 typedef struct transpose_attrs {
-    qn_spatial     s;
+    qn_spatial s;
     const int64_t *output_shape; /* [n] or NULL */
-    int64_t        output_padding[QN_SPATIAL_MAX];
+    int64_t output_padding[QN_SPATIAL_MAX];
 } transpose_attrs;
 
 static qn_status read_attrs(const qn_node *n, int32_t rank, const int64_t *kernel, transpose_attrs *t, qn_error *err)
@@ -26,7 +26,8 @@ static qn_status read_attrs(const qn_node *n, int32_t rank, const int64_t *kerne
 
     if (st != QN_OK) return st;
     t->output_shape = qn_node_ints(n, "output_shape", &len);
-    if (t->output_shape && len == t->s.n + 2) t->output_shape += 2; /* some exporters give batch and channels too */
+    if (t->output_shape && len == t->s.n + 2)
+        t->output_shape += 2; /* some exporters give batch and channels too */
     else if (t->output_shape && len != t->s.n)
         return qn_error_set(err, QN_ERR_INVALID, "output_shape has %" PRId64 " values, expected %d", len, (int)t->s.n);
     if (padding && padding_len != t->s.n)
@@ -103,7 +104,8 @@ static qn_status transpose_infer(qn_infer *c, qn_error *err)
     if (st != QN_OK) return st;
     c->out[0].dtype = QN_F32;
     if (x->rank < 0 || w->rank < 0) return QN_OK;
-    if (x->rank != w->rank) return qn_error_set(err, QN_ERR_SHAPE, "input has rank %d, the weight %d, expected the same", (int)x->rank, (int)w->rank);
+    if (x->rank != w->rank)
+        return qn_error_set(err, QN_ERR_SHAPE, "input has rank %d, the weight %d, expected the same", (int)x->rank, (int)w->rank);
     for (int32_t d = 2; d < w->rank; d++) {
         if (!qn_dims_value(c->dims, w->dims[d], &v)) continue;
         if (v < 1) return qn_error_set(err, QN_ERR_SHAPE, "the weight has %" PRId64 " in dimension %d, expected at least 1", v, (int)d);
@@ -136,15 +138,16 @@ static qn_status shape_of(const qn_node *n, const qn_tensor *x, const qn_tensor 
     for (int32_t d = 0; st == QN_OK && d < t.s.n; d++) st = size_of(&t, d, x->dims[2 + d], &out[d], &t.s.pad[d], err);
     if (st != QN_OK) return st;
     if (x->dims[1] != w->dims[0] || x->dims[1] == 0 || x->dims[1] % group != 0 || !qn_i64_mul(w->dims[1], group, &o))
-        return qn_error_set(err, QN_ERR_SHAPE, "%" PRId64 " channels, a weight [%" PRId64 ",%" PRId64 ",...] and %" PRId64 " groups do not go together",
+        return qn_error_set(err, QN_ERR_SHAPE,
+                            "%" PRId64 " channels, a weight [%" PRId64 ",%" PRId64 ",...] and %" PRId64 " groups do not go together",
                             x->dims[1], w->dims[0], w->dims[1], group);
     qn_spatial_shape(&t.s, x, o, group, out, shape);
     return QN_OK;
 }
 
 typedef struct state {
-    const float *packed;  /* NULL: packed on each run */
-    size_t       kernel_bytes;
+    const float *packed; /* NULL: packed on each run */
+    size_t kernel_bytes;
 } state;
 
 static qn_status pack_weight(qn_weight *w, void *ctx, qn_blob *blob, qn_error *err)
@@ -180,7 +183,10 @@ static qn_status transpose_lower(qn_lower *lo, qn_error *err)
     lo->kernel = qn_conv_transpose_name(lo->cpu);
     lo->why = qn_linear_why_f32(lo->cpu);
     lo->scratch_bytes = s->kernel_bytes;
-    if (!lo->weight[1]) return qn_size_add(lo->scratch_bytes, bytes, &lo->scratch_bytes) ? QN_OK : qn_error_set(err, QN_ERR_LIMIT, "the weight does not fit in memory");
+    if (!lo->weight[1])
+        return qn_size_add(lo->scratch_bytes, bytes, &lo->scratch_bytes)
+                   ? QN_OK
+                   : qn_error_set(err, QN_ERR_LIMIT, "the weight does not fit in memory");
     snprintf(form, sizeof form, "conv_transpose_f32_g%" PRId64, shape.groups); /* the rest is in the weight's own dims */
     lo->skip_in = 1u << 1;
     st = qn_lower_blob(lo, lo->weight[1], form, bytes, pack_weight, &shape, &packed, err);
@@ -192,11 +198,14 @@ static qn_status transpose_run(qn_run *r, qn_error *err)
 {
     const state *s = r->state;
     const bool bias = r->node->n_in > 2 && r->in[2].dtype != QN_DTYPE_NONE;
-    qn_conv_transpose_args a = { .x = r->in[0].data, .w = s->packed, .bias = bias ? r->in[2].data : NULL, .y = r->out[0].data, .scratch = r->scratch };
+    qn_conv_transpose_args a = {
+        .x = r->in[0].data, .w = s->packed, .bias = bias ? r->in[2].data : NULL, .y = r->out[0].data, .scratch = r->scratch
+    };
     qn_status st = shape_of(r->node, &r->in[0], &r->in[1], &a.s, err);
 
     if (st != QN_OK || qn_tensor_count(&r->out[0]) == 0) return st;
-    if (bias && qn_tensor_count(&r->in[2]) != a.s.o) return qn_error_set(err, QN_ERR_SHAPE, "the bias is not one number per output channel");
+    if (bias && qn_tensor_count(&r->in[2]) != a.s.o)
+        return qn_error_set(err, QN_ERR_SHAPE, "the bias is not one number per output channel");
     if (!s->packed) {
         float *packed = (float *)(void *)((char *)r->scratch + s->kernel_bytes);
 
@@ -208,6 +217,16 @@ static qn_status transpose_run(qn_run *r, qn_error *err)
 }
 
 const qn_op qn_op_conv_transpose = {
-    .domain = "", .name = "ConvTranspose", .since = 1, .min_in = 2, .max_in = 3, .min_out = 1, .max_out = 1,
-    .infer = transpose_infer, .rows = qn_rows_leading, .lower = transpose_lower, .run = transpose_run, .kernels = "conv",
+    .domain = "",
+    .name = "ConvTranspose",
+    .since = 1,
+    .min_in = 2,
+    .max_in = 3,
+    .min_out = 1,
+    .max_out = 1,
+    .infer = transpose_infer,
+    .rows = qn_rows_leading,
+    .lower = transpose_lower,
+    .run = transpose_run,
+    .kernels = "conv",
 };

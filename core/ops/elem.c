@@ -40,13 +40,12 @@ static void legacy_type(const qn_infer *c, const qn_type *a, qn_type *b)
 
     if (place < 0) return;
     b->rank = a->rank;
-    for (int32_t d = 0; d < a->rank; d++)
-        b->dims[d] = d >= place && d < place + old.rank ? old.dims[d - place] : qn_dims_const(c->dims, 1);
+    for (int32_t d = 0; d < a->rank; d++) b->dims[d] = d >= place && d < place + old.rank ? old.dims[d - place] : qn_dims_const(c->dims, 1);
 }
 
 static void legacy_tensor(const qn_node *node, const qn_tensor *a, qn_tensor *b)
 {
-    const int32_t   place = legacy_place(node, a->rank, b->rank);
+    const int32_t place = legacy_place(node, a->rank, b->rank);
     const qn_tensor old = *b;
 
     if (place < 0) return;
@@ -56,16 +55,17 @@ static void legacy_tensor(const qn_node *node, const qn_tensor *a, qn_tensor *b)
 
 qn_status qn_elem_infer(qn_infer *c, int32_t n, uint32_t set, qn_dtype out, qn_error *err)
 {
-    qn_dtype  dtype = QN_DTYPE_NONE;
+    qn_dtype dtype = QN_DTYPE_NONE;
     qn_status st = qn_move_need(c, n, err);
 
     for (int32_t i = 0; i < n && st == QN_OK; i++) {
         const qn_dtype d = c->in[i].dtype;
-        qn_type        b = c->in[i];
+        qn_type b = c->in[i];
 
         if ((st = qn_move_need_dtype(c, i, set, err)) != QN_OK) break;
         if (d != QN_DTYPE_NONE && dtype != QN_DTYPE_NONE && d != dtype)
-            return qn_error_set(err, QN_ERR_DTYPE, "input %d is %s, the inputs before it are %s", (int)i, qn_dtype_name(d), qn_dtype_name(dtype));
+            return qn_error_set(err, QN_ERR_DTYPE, "input %d is %s, the inputs before it are %s", (int)i, qn_dtype_name(d),
+                                qn_dtype_name(dtype));
         if (d != QN_DTYPE_NONE) dtype = d;
         if (i == 0) {
             qn_elem_like(c, 0, 0, QN_DTYPE_NONE);
@@ -80,9 +80,9 @@ qn_status qn_elem_infer(qn_infer *c, int32_t n, uint32_t set, qn_dtype out, qn_e
 
 void qn_elem_set_known(qn_infer *c, int32_t n_in, const qn_elem_known *k)
 {
-    int32_t       na = 1, nb = 1, n;
+    int32_t na = 1, nb = 1, n;
     const qn_dim *a, *b;
-    qn_known     *known;
+    qn_known *known;
 
     if (c->out[0].rank < 0 || c->out[0].rank > 1) return;
     if (c->out[0].dtype != QN_I64 && c->out[0].dtype != QN_I32 && c->out[0].dtype != QN_BOOL) return;
@@ -97,7 +97,7 @@ void qn_elem_set_known(qn_infer *c, int32_t n_in, const qn_elem_known *k)
     if (!known || (known->rank == 0 && n != 1)) return;
     for (int32_t i = 0; i < n; i++) {
         const qn_dim da = a[na == 1 ? 0 : i], db = b[nb == 1 ? 0 : i];
-        int64_t      va, vb, v;
+        int64_t va, vb, v;
 
         if (qn_move_number(c, da, &va) && qn_move_number(c, db, &vb)) {
             if (!k->number(va, vb, &v) || (c->out[0].dtype == QN_I32 && v != (int32_t)v)) continue;
@@ -128,16 +128,16 @@ qn_elem_class qn_elem_class_of(qn_dtype dtype)
     }
 }
 
-#define LOAD(T, R, expr)                              \
-    do {                                              \
-        const T *p = src;                             \
-        R       *to = (R *)(void *)buf->u64;          \
-                                                      \
-        for (int64_t i = 0; i < n; i++) {             \
-            const T e = p[i * step];                  \
-                                                      \
-            to[i] = (R)(expr);                        \
-        }                                             \
+#define LOAD(T, R, expr)                                                                                                                   \
+    do {                                                                                                                                   \
+        const T *p = src;                                                                                                                  \
+        R *to = (R *)(void *)buf->u64;                                                                                                     \
+                                                                                                                                           \
+        for (int64_t i = 0; i < n; i++) {                                                                                                  \
+            const T e = p[i * step];                                                                                                       \
+                                                                                                                                           \
+            to[i] = (R)(expr);                                                                                                             \
+        }                                                                                                                                  \
     } while (0)
 
 const void *qn_elem_load(qn_dtype dtype, const void *src, int64_t step, int64_t n, qn_elem_buf *buf)
@@ -171,16 +171,16 @@ const void *qn_elem_load(qn_dtype dtype, const void *src, int64_t step, int64_t 
     return buf;
 }
 
-#define STORE(T, R, expr)                             \
-    do {                                              \
-        const R *p = src;                             \
-        T       *to = dst;                            \
-                                                      \
-        for (int64_t i = 0; i < n; i++) {             \
-            const R e = p[i];                         \
-                                                      \
-            to[i] = (T)(expr);                        \
-        }                                             \
+#define STORE(T, R, expr)                                                                                                                  \
+    do {                                                                                                                                   \
+        const R *p = src;                                                                                                                  \
+        T *to = dst;                                                                                                                       \
+                                                                                                                                           \
+        for (int64_t i = 0; i < n; i++) {                                                                                                  \
+            const R e = p[i];                                                                                                              \
+                                                                                                                                           \
+            to[i] = (T)(expr);                                                                                                             \
+        }                                                                                                                                  \
     } while (0)
 
 void qn_elem_store(qn_dtype dtype, void *dst, int64_t n, const void *src)
@@ -229,14 +229,14 @@ void qn_elem_from_f32(qn_dtype dtype, void *dst, const float *src, int64_t n)
 
 typedef struct range_job {
     qn_elem_range_fn *fn;
-    void             *ctx;
-    int64_t           n, grain;
+    void *ctx;
+    int64_t n, grain;
 } range_job;
 
 static void range_tile(void *ctx, int64_t tile, int member)
 {
     const range_job *j = ctx;
-    const int64_t    lo = tile * j->grain;
+    const int64_t lo = tile * j->grain;
 
     j->fn(j->ctx, lo, j->n - lo < j->grain ? j->n : lo + j->grain, member);
 }
@@ -246,19 +246,21 @@ void qn_elem_ranges(qn_team *team, int64_t n, int64_t grain, qn_elem_range_fn *f
     range_job j = { fn, ctx, n, grain < 1 ? 1 : grain };
 
     if (n <= 0) return;
-    if (n <= j.grain) fn(ctx, 0, n, 0);
-    else qn_team_run(team, n / j.grain + (n % j.grain != 0), range_tile, &j);
+    if (n <= j.grain)
+        fn(ctx, 0, n, 0);
+    else
+        qn_team_run(team, n / j.grain + (n % j.grain != 0), range_tile, &j);
 }
 
 typedef struct walk {
-    int32_t          n; /* inputs; the output is tensor n of the odometer */
-    size_t           size[QN_ELEM_MAX_IN + 1];
-    const char      *x[QN_ELEM_MAX_IN];
-    char            *y;
-    qn_odometer      o;
-    int64_t          piece, n_pieces; /* of an inner loop */
+    int32_t n; /* inputs; the output is tensor n of the odometer */
+    size_t size[QN_ELEM_MAX_IN + 1];
+    const char *x[QN_ELEM_MAX_IN];
+    char *y;
+    qn_odometer o;
+    int64_t piece, n_pieces; /* of an inner loop */
     qn_elem_span_fn *fn;
-    void            *ctx;
+    void *ctx;
 } walk;
 
 /* Pieces [lo, hi), n_pieces to each inner loop. */
@@ -272,7 +274,7 @@ static void walk_pieces(void *ctx, int64_t lo, int64_t hi, int member)
     for (int64_t k = lo; k < hi; k++) {
         const int64_t from = k % w->n_pieces * w->piece;
         const int64_t n = o.n_inner - from < w->piece ? o.n_inner - from : w->piece;
-        const void   *x[QN_ELEM_MAX_IN];
+        const void *x[QN_ELEM_MAX_IN];
 
         for (int32_t i = 0; i < w->n; i++) x[i] = w->x[i] + (o.at[i] + from * o.step[i]) * (int64_t)w->size[i];
         w->fn(w->ctx, x, o.step, w->y + (o.at[w->n] + from) * (int64_t)w->size[w->n], n);
@@ -282,7 +284,7 @@ static void walk_pieces(void *ctx, int64_t lo, int64_t hi, int member)
 
 void qn_elem_walk(qn_team *team, int32_t n, const qn_tensor *const *in, const qn_tensor *out, qn_elem_span_fn *fn, void *ctx)
 {
-    walk    w = { .n = n, .y = out->data, .fn = fn, .ctx = ctx };
+    walk w = { .n = n, .y = out->data, .fn = fn, .ctx = ctx };
     int64_t strides[QN_ELEM_MAX_IN + 1][QN_MAX_RANK];
 
     assert(n >= 1 && n <= QN_ELEM_MAX_IN);
@@ -303,49 +305,59 @@ void qn_elem_walk(qn_team *team, int32_t n, const qn_tensor *const *in, const qn
 /* -- one op --------------------------------------------------------------------------------------------------------------- */
 
 typedef struct span {
-    const qn_elem_op  *op;
-    qn_elem_env        env;
-    qn_dtype           in, out; /* dtype of every input, of the output */
-    qn_elem_class      cls;
-    qn_unary_fn       *unary; /* the f32 kernel: one of these, or none */
-    qn_binary_fn      *binary;
-    qn_vmath_fn       *vmath;
+    const qn_elem_op *op;
+    qn_elem_env env;
+    qn_dtype in, out; /* dtype of every input, of the output */
+    qn_elem_class cls;
+    qn_unary_fn *unary; /* the f32 kernel: one of these, or none */
+    qn_binary_fn *binary;
+    qn_vmath_fn *vmath;
 } span;
 
 /* f32 in one go, no chunks. */
 static bool span_direct(span *s, const void *const *x, const int64_t *step, void *y, int64_t n)
 {
     if (s->in != QN_F32 || s->op->to_bool) return false;
-    if (s->binary) s->binary(x[0], step[0], x[1], step[1], y, n);
-    else if (s->unary && step[0] == 1) s->unary(x[0], y, n, s->env.a, s->env.b);
-    else if (s->vmath && step[0] == 1) s->vmath(x[0], y, n, s->env.a, s->env.b);
-    else return false;
+    if (s->binary)
+        s->binary(x[0], step[0], x[1], step[1], y, n);
+    else if (s->unary && step[0] == 1)
+        s->unary(x[0], y, n, s->env.a, s->env.b);
+    else if (s->vmath && step[0] == 1)
+        s->vmath(x[0], y, n, s->env.a, s->env.b);
+    else
+        return false;
     return true;
 }
 
 static void span_chunk(span *s, const void *const *x, void *y, int64_t n)
 {
-    if (s->cls != QN_ELEM_F32) s->op->fn[s->cls](&s->env, x, y, n);
-    else if (s->binary) s->binary(x[0], 1, x[1], 1, y, n);
-    else if (s->unary) s->unary(x[0], y, n, s->env.a, s->env.b);
-    else if (s->vmath) s->vmath(x[0], y, n, s->env.a, s->env.b);
-    else s->op->fn[QN_ELEM_F32](&s->env, x, y, n);
+    if (s->cls != QN_ELEM_F32)
+        s->op->fn[s->cls](&s->env, x, y, n);
+    else if (s->binary)
+        s->binary(x[0], 1, x[1], 1, y, n);
+    else if (s->unary)
+        s->unary(x[0], y, n, s->env.a, s->env.b);
+    else if (s->vmath)
+        s->vmath(x[0], y, n, s->env.a, s->env.b);
+    else
+        s->op->fn[QN_ELEM_F32](&s->env, x, y, n);
 }
 
 static void span_run(void *ctx, const void *const *x, const int64_t *step, void *y, int64_t n)
 {
-    span          *s = ctx;
-    const bool     same = s->op->to_bool || qn_dtype_size(s->out) == (s->cls == QN_ELEM_F32 ? 4 : 8); /* no store to convert */
-    const int64_t  out_size = (int64_t)qn_dtype_size(s->out), in_size = (int64_t)qn_dtype_size(s->in);
-    qn_elem_buf    buf[3];
+    span *s = ctx;
+    const bool same = s->op->to_bool || qn_dtype_size(s->out) == (s->cls == QN_ELEM_F32 ? 4 : 8); /* no store to convert */
+    const int64_t out_size = (int64_t)qn_dtype_size(s->out), in_size = (int64_t)qn_dtype_size(s->in);
+    qn_elem_buf buf[3];
 
     if (span_direct(s, x, step, y, n)) return;
     for (int64_t done = 0; done < n; done += QN_ELEM_CHUNK) {
         const int64_t k = n - done < QN_ELEM_CHUNK ? n - done : QN_ELEM_CHUNK;
-        const void   *in[2] = { NULL, NULL };
-        char         *to = (char *)y + done * out_size;
+        const void *in[2] = { NULL, NULL };
+        char *to = (char *)y + done * out_size;
 
-        for (int32_t i = 0; i < s->op->n_in; i++) in[i] = qn_elem_load(s->in, (const char *)x[i] + done * step[i] * in_size, step[i], k, &buf[i]);
+        for (int32_t i = 0; i < s->op->n_in; i++)
+            in[i] = qn_elem_load(s->in, (const char *)x[i] + done * step[i] * in_size, step[i], k, &buf[i]);
         span_chunk(s, in, same ? (void *)to : (void *)&buf[2], k);
         if (!same) qn_elem_store(s->out, to, k, &buf[2]);
     }
@@ -355,7 +367,7 @@ qn_status qn_elem_apply(qn_run *r, const qn_elem_op *op, const qn_tensor *x, con
                         qn_error *err)
 {
     const qn_tensor *in[2] = { x, y };
-    span             s = { .op = op, .in = x->dtype, .out = out->dtype, .cls = qn_elem_class_of(x->dtype) };
+    span s = { .op = op, .in = x->dtype, .out = out->dtype, .cls = qn_elem_class_of(x->dtype) };
 
     s.env.a = a;
     s.env.b = b;
@@ -371,9 +383,9 @@ qn_status qn_elem_apply(qn_run *r, const qn_elem_op *op, const qn_tensor *x, con
 static qn_status place(qn_run *r, const qn_elem_op *op, qn_tensor *x, qn_tensor *y, qn_error *err)
 {
     const qn_tensor *in[2] = { x, y };
-    int64_t          dims[QN_MAX_RANK] = { 0 };
-    int32_t          rank = 0;
-    qn_status        st;
+    int64_t dims[QN_MAX_RANK] = { 0 };
+    int32_t rank = 0;
+    qn_status st;
 
     *x = r->in[0];
     *y = r->in[op->n_in - 1];
@@ -392,9 +404,9 @@ qn_status qn_elem_run(qn_run *r, const qn_elem_op *op, float a, float b, qn_erro
 
 qn_status qn_elem_run_with(qn_run *r, const qn_elem_op *op, qn_elem_span_fn *fn, void *ctx, qn_error *err)
 {
-    qn_tensor        x, y;
+    qn_tensor x, y;
     const qn_tensor *in[2] = { &x, &y };
-    qn_status        st = place(r, op, &x, &y, err);
+    qn_status st = place(r, op, &x, &y, err);
 
     if (st == QN_OK) qn_elem_walk(r->team, op->n_in, in, &r->out[0], fn, ctx);
     return st;

@@ -13,13 +13,13 @@
 #include <stdatomic.h>
 
 /* Sets of dtypes: 1u << QN_F32 | ... */
-#define QN_SET_FLOAT (1u << QN_F32 | 1u << QN_F64 | 1u << QN_F16 | 1u << QN_BF16)
-#define QN_SET_SIGNED (1u << QN_I8 | 1u << QN_I16 | 1u << QN_I32 | 1u << QN_I64)
+#define QN_SET_FLOAT    (1u << QN_F32 | 1u << QN_F64 | 1u << QN_F16 | 1u << QN_BF16)
+#define QN_SET_SIGNED   (1u << QN_I8 | 1u << QN_I16 | 1u << QN_I32 | 1u << QN_I64)
 #define QN_SET_UNSIGNED (1u << QN_U8 | 1u << QN_U16 | 1u << QN_U32 | 1u << QN_U64)
-#define QN_SET_INT (QN_SET_SIGNED | QN_SET_UNSIGNED)
-#define QN_SET_NUMERIC (QN_SET_FLOAT | QN_SET_INT)
-#define QN_SET_BOOL (1u << QN_BOOL)
-#define QN_SET_ALL (QN_SET_NUMERIC | QN_SET_BOOL | 1u << QN_STRING)
+#define QN_SET_INT      (QN_SET_SIGNED | QN_SET_UNSIGNED)
+#define QN_SET_NUMERIC  (QN_SET_FLOAT | QN_SET_INT)
+#define QN_SET_BOOL     (1u << QN_BOOL)
+#define QN_SET_ALL      (QN_SET_NUMERIC | QN_SET_BOOL | 1u << QN_STRING)
 
 /* -- inference ------------------------------------------------------------------------------------------------------------ */
 
@@ -45,8 +45,11 @@ void qn_elem_set_known(qn_infer *c, int32_t n_in, const qn_elem_known *k);
 
 typedef enum qn_elem_class { QN_ELEM_F32, QN_ELEM_F64, QN_ELEM_I64, QN_ELEM_U64, QN_ELEM_CLASSES } qn_elem_class;
 
-#define QN_ELEM_CHUNK 256                                          /* elements converted at a time */
-typedef union qn_elem_buf { uint64_t u64[QN_ELEM_CHUNK]; float f32[QN_ELEM_CHUNK]; } qn_elem_buf; /* a chunk of any class */
+#define QN_ELEM_CHUNK 256 /* elements converted at a time */
+typedef union qn_elem_buf {
+    uint64_t u64[QN_ELEM_CHUNK];
+    float f32[QN_ELEM_CHUNK];
+} qn_elem_buf; /* a chunk of any class */
 
 qn_elem_class qn_elem_class_of(qn_dtype dtype);
 /* n <= QN_ELEM_CHUNK elements at src, src + step, ... as their class: src itself where nothing is to do, else buf. */
@@ -79,7 +82,7 @@ void qn_elem_ranges(qn_team *team, int64_t n, int64_t grain, qn_elem_range_fn *f
 /* -- one op --------------------------------------------------------------------------------------------------------------- */
 
 typedef struct qn_elem_env {
-    float      a, b;   /* parameters */
+    float a, b;        /* parameters */
     atomic_int failed; /* set by a function that met what it must not, e.g. a division by zero */
 } qn_elem_env;
 
@@ -89,12 +92,12 @@ typedef void qn_elem_fn(qn_elem_env *env, const void *const *x, void *y, int64_t
 typedef enum qn_elem_fast { QN_ELEM_PLAIN, QN_ELEM_UNARY, QN_ELEM_BINARY, QN_ELEM_VMATH } qn_elem_fast;
 
 typedef struct qn_elem_op {
-    int32_t      n_in;                /* 1 or 2 */
-    qn_elem_fast fast;                /* kernel family of the f32 class, or PLAIN: fn[QN_ELEM_F32] */
-    int32_t      kernel;              /* qn_unary, qn_binary or qn_vmath */
-    qn_elem_fn  *fn[QN_ELEM_CLASSES]; /* NULL where infer lets no such dtype through */
-    bool         to_bool;             /* the functions write bytes 0 or 1 */
-    const char  *failure;             /* text for env.failed */
+    int32_t n_in;                    /* 1 or 2 */
+    qn_elem_fast fast;               /* kernel family of the f32 class, or PLAIN: fn[QN_ELEM_F32] */
+    int32_t kernel;                  /* qn_unary, qn_binary or qn_vmath */
+    qn_elem_fn *fn[QN_ELEM_CLASSES]; /* NULL where infer lets no such dtype through */
+    bool to_bool;                    /* the functions write bytes 0 or 1 */
+    const char *failure;             /* text for env.failed */
 } qn_elem_op;
 
 /* Broadcast, place output 0 and compute it. Fails with QN_ERR_SHAPE, or QN_ERR_RANGE with op->failure. */
@@ -110,32 +113,32 @@ qn_status qn_elem_run_with(qn_run *r, const qn_elem_op *op, qn_elem_span_fn *fn,
 qn_status qn_elem_lower(qn_lower *lo, qn_error *err);
 
 /* Bodies of qn_elem_fn: an expression in u (and v) of type T, giving type R. */
-#define QN_ELEM_FN1(name, T, R, expr)                                                              \
-    static void name(qn_elem_env *env, const void *const *x, void *y, int64_t n)                   \
-    {                                                                                              \
-        const T *p = x[0];                                                                         \
-        R       *out = y;                                                                          \
-                                                                                                   \
-        (void)env;                                                                                 \
-        for (int64_t i = 0; i < n; i++) {                                                          \
-            const T u = p[i];                                                                      \
-                                                                                                   \
-            out[i] = (R)(expr);                                                                    \
-        }                                                                                          \
+#define QN_ELEM_FN1(name, T, R, expr)                                                                                                      \
+    static void name(qn_elem_env *env, const void *const *x, void *y, int64_t n)                                                           \
+    {                                                                                                                                      \
+        const T *p = x[0];                                                                                                                 \
+        R *out = y;                                                                                                                        \
+                                                                                                                                           \
+        (void)env;                                                                                                                         \
+        for (int64_t i = 0; i < n; i++) {                                                                                                  \
+            const T u = p[i];                                                                                                              \
+                                                                                                                                           \
+            out[i] = (R)(expr);                                                                                                            \
+        }                                                                                                                                  \
     }
 
-#define QN_ELEM_FN2(name, T, R, expr)                                                              \
-    static void name(qn_elem_env *env, const void *const *x, void *y, int64_t n)                   \
-    {                                                                                              \
-        const T *p = x[0], *q = x[1];                                                              \
-        R       *out = y;                                                                          \
-                                                                                                   \
-        (void)env;                                                                                 \
-        for (int64_t i = 0; i < n; i++) {                                                          \
-            const T u = p[i], v = q[i];                                                            \
-                                                                                                   \
-            out[i] = (R)(expr);                                                                    \
-        }                                                                                          \
+#define QN_ELEM_FN2(name, T, R, expr)                                                                                                      \
+    static void name(qn_elem_env *env, const void *const *x, void *y, int64_t n)                                                           \
+    {                                                                                                                                      \
+        const T *p = x[0], *q = x[1];                                                                                                      \
+        R *out = y;                                                                                                                        \
+                                                                                                                                           \
+        (void)env;                                                                                                                         \
+        for (int64_t i = 0; i < n; i++) {                                                                                                  \
+            const T u = p[i], v = q[i];                                                                                                    \
+                                                                                                                                           \
+            out[i] = (R)(expr);                                                                                                            \
+        }                                                                                                                                  \
     }
 
 #endif

@@ -14,12 +14,12 @@ static const int64_t blas_from = (int64_t)1 << 24; /* multiply-adds at capacity 
 
 typedef struct state {
     const qn_gemm_kernel *kernel;
-    const float          *packed; /* or NULL: B is packed on each run */
-    const qn_openblas    *blas;   /* or NULL */
-    bool                  trans_a, trans_b;
-    float                 alpha, beta, lo, hi;
-    qn_act                act;
-    size_t                a_offset; /* of A transposed in scratch, after packed B */
+    const float *packed;     /* or NULL: B is packed on each run */
+    const qn_openblas *blas; /* or NULL */
+    bool trans_a, trans_b;
+    float alpha, beta, lo, hi;
+    qn_act act;
+    size_t a_offset; /* of A transposed in scratch, after packed B */
 } state;
 
 static qn_status gemm_infer(qn_infer *c, qn_error *err)
@@ -33,8 +33,10 @@ static qn_status gemm_infer(qn_infer *c, qn_error *err)
         const qn_type *t = &c->in[i];
         const bool trans = i == 0 ? trans_a : trans_b;
 
-        if (t->dtype != c->in[0].dtype) st = qn_error_set(err, QN_ERR_DTYPE, "inputs 0 and 1 are of different dtypes");
-        else if (t->rank >= 0 && t->rank != 2) st = qn_error_set(err, QN_ERR_SHAPE, "input %d has rank %d, expected 2", (int)i, (int)t->rank);
+        if (t->dtype != c->in[0].dtype)
+            st = qn_error_set(err, QN_ERR_DTYPE, "inputs 0 and 1 are of different dtypes");
+        else if (t->rank >= 0 && t->rank != 2)
+            st = qn_error_set(err, QN_ERR_SHAPE, "input %d has rank %d, expected 2", (int)i, (int)t->rank);
         else if (t->rank == 2) {
             out[i] = t->dims[(i == 0) == trans];
             k[i] = t->dims[(i == 0) != trans];
@@ -50,13 +52,15 @@ static qn_status gemm_infer(qn_infer *c, qn_error *err)
     if (qn_infer_has(c, 2)) {
         const qn_type *t = &c->in[2];
 
-        if (t->dtype != c->in[0].dtype) return qn_error_set(err, QN_ERR_DTYPE, "input C is %s, A is %s", qn_dtype_name(t->dtype), qn_dtype_name(c->in[0].dtype));
+        if (t->dtype != c->in[0].dtype)
+            return qn_error_set(err, QN_ERR_DTYPE, "input C is %s, A is %s", qn_dtype_name(t->dtype), qn_dtype_name(c->in[0].dtype));
         if (t->rank > 2) return qn_error_set(err, QN_ERR_SHAPE, "input C has rank %d, expected at most 2", (int)t->rank);
         for (int32_t d = 0; d < t->rank; d++) {
             int64_t v;
 
             if (qn_dims_value(c->dims, t->dims[d], &v) && v != 1 && qn_linear_differ(c, t->dims[d], out[2 - t->rank + d]))
-                return qn_error_set(err, QN_ERR_SHAPE, "input C has %" PRId64 " in dimension %d, which does not broadcast to the product", v, (int)d);
+                return qn_error_set(err, QN_ERR_SHAPE, "input C has %" PRId64 " in dimension %d, which does not broadcast to the product",
+                                    v, (int)d);
         }
     }
     qn_linear_output(c, c->in[0].dtype, 2, out);
@@ -168,7 +172,7 @@ static qn_status gemm_lower(qn_lower *lo, qn_error *err)
 /* How C lies over [m, n]. */
 typedef struct spread {
     const void *data; /* NULL: no C */
-    int64_t     row, col; /* strides in elements, 0 where broadcast */
+    int64_t row, col; /* strides in elements, 0 where broadcast */
 } spread;
 
 static qn_status spread_of(const qn_run *r, const sizes *z, spread *c, qn_error *err)
@@ -181,7 +185,8 @@ static qn_status spread_of(const qn_run *r, const sizes *z, spread *c, qn_error 
     cols = t->rank > 0 ? t->dims[t->rank - 1] : 1;
     rows = t->rank > 1 ? t->dims[0] : 1;
     if ((cols != 1 && cols != z->n) || (rows != 1 && rows != z->m))
-        return qn_error_set(err, QN_ERR_SHAPE, "C [%" PRId64 ",%" PRId64 "] does not broadcast to [%" PRId64 ",%" PRId64 "]", rows, cols, z->m, z->n);
+        return qn_error_set(err, QN_ERR_SHAPE, "C [%" PRId64 ",%" PRId64 "] does not broadcast to [%" PRId64 ",%" PRId64 "]", rows, cols,
+                            z->m, z->n);
     *c = (spread){ t->data, rows == 1 ? 0 : cols, cols == 1 ? 0 : 1 };
     return QN_OK;
 }
@@ -269,7 +274,7 @@ static void run_f64(qn_run *r, const state *s, const sizes *z, const spread *c)
             double v = (double)s->alpha * y[i * z->n + j];
 
             if (c->data) v += (double)s->beta * ((const double *)c->data)[i * c->row + j * c->col];
-            if (s->act == QN_ACT_RELU) v = v > 0 || v != v ? v : 0.0;
+            if (s->act == QN_ACT_RELU) v = v < 0 ? 0.0 : v;
             if (s->act == QN_ACT_CLIP) v = (double)s->lo > v ? (double)s->lo : (double)s->hi < v ? (double)s->hi : v;
             y[i * z->n + j] = v;
         }
@@ -285,17 +290,39 @@ static qn_status gemm_run(qn_run *r, qn_error *err)
 
     if (st == QN_OK) st = spread_of(r, &z, &c, err);
     if (st != QN_OK) return st;
-    if (r->in[0].dtype == QN_F32) run_f32(r, s, &z, &c);
-    else run_f64(r, s, &z, &c);
+    if (r->in[0].dtype == QN_F32)
+        run_f32(r, s, &z, &c);
+    else
+        run_f64(r, s, &z, &c);
     return QN_OK;
 }
 
 const qn_op qn_op_gemm = {
-    .domain = "", .name = "Gemm", .since = 1, .min_in = 2, .max_in = 3, .min_out = 1, .max_out = 1,
-    .infer = gemm_infer, .rows = gemm_rows, .lower = gemm_lower, .run = gemm_run, .kernels = "gemm",
+    .domain = "",
+    .name = "Gemm",
+    .since = 1,
+    .min_in = 2,
+    .max_in = 3,
+    .min_out = 1,
+    .max_out = 1,
+    .infer = gemm_infer,
+    .rows = gemm_rows,
+    .lower = gemm_lower,
+    .run = gemm_run,
+    .kernels = "gemm",
 };
 
 const qn_op qn_op_fused_gemm = {
-    .domain = "quern", .name = "FusedGemm", .since = 1, .min_in = 2, .max_in = 3, .min_out = 1, .max_out = 1,
-    .infer = fused_infer, .rows = gemm_rows, .lower = gemm_lower, .run = gemm_run, .kernels = "gemm",
+    .domain = "quern",
+    .name = "FusedGemm",
+    .since = 1,
+    .min_in = 2,
+    .max_in = 3,
+    .min_out = 1,
+    .max_out = 1,
+    .infer = fused_infer,
+    .rows = gemm_rows,
+    .lower = gemm_lower,
+    .run = gemm_run,
+    .kernels = "gemm",
 };

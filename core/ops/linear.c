@@ -78,7 +78,8 @@ qn_status qn_matmul_infer(const qn_infer *c, const qn_type *a, const qn_type *b,
     const qn_dim k_b = b->rank >= 2 ? b->dims[b->rank - 2] : b->rank ? b->dims[0] : one;
     qn_status st;
 
-    if (a->rank < 1 || b->rank < 1) return qn_error_set(err, QN_ERR_SHAPE, "ranks %d and %d, expected at least 1", (int)a->rank, (int)b->rank);
+    if (a->rank < 1 || b->rank < 1)
+        return qn_error_set(err, QN_ERR_SHAPE, "ranks %d and %d, expected at least 1", (int)a->rank, (int)b->rank);
     if (qn_linear_differ(c, k_a, k_b)) {
         char x[32], y[32];
 
@@ -122,11 +123,15 @@ void qn_matmul_rows(const qn_infer *c, int32_t a, int32_t b, const int32_t *in_a
     }
     if (ta->rank < 2 || tb->rank < 1) return;
     if (xa >= 0 && xb == QN_ROWS_NONE && xa == ta->rank - 2) {
-        if (tb->rank >= 2) out_axis[0] = out_rank - 2;
-        else out_axis[0] = ta->rank - 2;
+        if (tb->rank >= 2)
+            out_axis[0] = out_rank - 2;
+        else
+            out_axis[0] = ta->rank - 2;
     } else if (xa >= 0 && xa < ta->rank - 2) {
-        if (tb->rank == 1 && xb == QN_ROWS_NONE) out_axis[0] = xa;
-        else if (xb == QN_ROWS_NONE || xb < tb->rank - 2) out_axis[0] = batch_axis(c, ta, xa, tb, xb != QN_ROWS_NONE, xb);
+        if (tb->rank == 1 && xb == QN_ROWS_NONE)
+            out_axis[0] = xa;
+        else if (xb == QN_ROWS_NONE || xb < tb->rank - 2)
+            out_axis[0] = batch_axis(c, ta, xa, tb, xb != QN_ROWS_NONE, xb);
     } else if (xa == QN_ROWS_NONE && xb >= 0 && xb < tb->rank - 2) {
         out_axis[0] = batch_axis(c, tb, xb, ta, false, 0);
     }
@@ -161,11 +166,11 @@ qn_status qn_matmul_shape_of(const qn_tensor *a, const qn_tensor *b, qn_matmul_s
         s->b_step[d] = y == 1 ? 0 : b_step;
         a_step *= x;
         b_step *= y;
-        s->batch *= s->dims[d];
+        if (!qn_i64_mul(s->batch, s->dims[d], &s->batch)) return qn_error_set(err, QN_ERR_LIMIT, "too many products");
     }
     s->b_batch = b_step;
     if (b_step == 1 && s->batch == a_step) { /* one B for all: the rows of all matrices of A are one matrix */
-        s->m *= s->batch;
+        if (!qn_i64_mul(s->m, s->batch, &s->m)) return qn_error_set(err, QN_ERR_LIMIT, "too many rows");
         s->batch = 1;
     }
     return QN_OK;
@@ -186,7 +191,7 @@ void qn_matmul_at(const qn_matmul_shape *s, int64_t i, int64_t *a, int64_t *b)
 
 typedef struct matrices {
     int64_t batch, k, n;
-    bool    trans, is_signed;
+    bool trans, is_signed;
 } matrices;
 
 enum { BOUNCE = 64 * 1024 }; /* elements read at a time */
@@ -213,8 +218,10 @@ static qn_status pack_f32(qn_weight *w, void *ctx, qn_blob *blob, qn_error *err)
 
             st = qn_weight_read(w, (b * lines + i) * line, n * line, bounce, err);
             if (st != QN_OK) goto done;
-            if (x->trans) qn_gemm_pack_cols(out, x->k, x->n, i, n, bounce, 1, line);
-            else qn_gemm_pack(out, x->k, x->n, i, n, bounce, line, 1);
+            if (x->trans)
+                qn_gemm_pack_cols(out, x->k, x->n, i, n, bounce, 1, line);
+            else
+                qn_gemm_pack(out, x->k, x->n, i, n, bounce, line, 1);
         }
     }
 done:
@@ -269,7 +276,8 @@ qn_status qn_linear_pack_q8(qn_lower *lo, qn_weight *w, int64_t batch, int64_t k
 
     if (!qn_qgemm_packed_bytes(k, n, &bytes) || !qn_size_mul(bytes, (size_t)batch, &bytes))
         return qn_error_set(err, QN_ERR_LIMIT, "a weight of [%" PRId64 ",%" PRId64 ",%" PRId64 "] does not fit in memory", batch, k, n);
-    snprintf(form, sizeof form, "qgemm_%s_q16_b%" PRId64 "_k%" PRId64 "_n%" PRId64 "%s", is_signed ? "s8" : "u8", batch, k, n, trans ? "_t" : "");
+    snprintf(form, sizeof form, "qgemm_%s_q16_b%" PRId64 "_k%" PRId64 "_n%" PRId64 "%s", is_signed ? "s8" : "u8", batch, k, n,
+             trans ? "_t" : "");
     return qn_lower_blob(lo, w, form, bytes, pack_q8, &x, data, err);
 }
 
@@ -315,20 +323,20 @@ const char *qn_linear_why_q8(unsigned cpu)
 
 /* c[i][j] = sum_p a[i][p] * b[p][j], p ascending: one fma chain for floats, modulo 2^bits for integers. Plain loops: no model that
  * has to be fast multiplies these. */
-#define NAIVE(name, T, ACC, LOAD, MADD)                                                                            \
-    static void name(const qn_naive *g, int64_t i)                                                                 \
-    {                                                                                                              \
-        const T *a = (const T *)g->a + i * g->a_row, *b = g->b;                                                    \
-        ACC *c = (ACC *)g->c + i * g->n;                                                                           \
-                                                                                                                   \
-        for (int64_t j = 0; j < g->n; j++) c[j] = 0;                                                               \
-        for (int64_t p = 0; p < g->k; p++) {                                                                       \
-            const ACC v = LOAD(a[p * g->a_col]);                                                                   \
-                                                                                                                   \
-            for (int64_t j = 0; j < g->n; j++) c[j] = MADD(v, LOAD(b[p * g->b_row + j * g->b_col]), c[j]);         \
-        }                                                                                                          \
+#define NAIVE(name, T, ACC, LOAD, MADD)                                                                                                    \
+    static void name(const qn_naive *g, int64_t i)                                                                                         \
+    {                                                                                                                                      \
+        const T *a = (const T *)g->a + i * g->a_row, *b = g->b;                                                                            \
+        ACC *c = (ACC *)g->c + i * g->n;                                                                                                   \
+                                                                                                                                           \
+        for (int64_t j = 0; j < g->n; j++) c[j] = 0;                                                                                       \
+        for (int64_t p = 0; p < g->k; p++) {                                                                                               \
+            const ACC v = LOAD(a[p * g->a_col]);                                                                                           \
+                                                                                                                                           \
+            for (int64_t j = 0; j < g->n; j++) c[j] = MADD(v, LOAD(b[p * g->b_row + j * g->b_col]), c[j]);                                 \
+        }                                                                                                                                  \
     }
-#define SAME(v) (v)
+#define SAME(v)       (v)
 #define WRAP(a, b, c) ((a) * (b) + (c))
 
 NAIVE(naive_f64, double, double, SAME, fma)
@@ -409,9 +417,13 @@ qn_status qn_linear_act(const qn_node *n, qn_act *act, float *lo, float *hi, qn_
 
     *lo = qn_node_float(n, "lo", 0);
     *hi = qn_node_float(n, "hi", 0);
-    if (strcmp(name, "none") == 0) *act = QN_ACT_NONE;
-    else if (strcmp(name, "relu") == 0) *act = QN_ACT_RELU;
-    else if (strcmp(name, "clip") == 0) *act = QN_ACT_CLIP;
-    else return qn_error_set(err, QN_ERR_INVALID, "act is \"%.32s\", expected none, relu or clip", name);
+    if (strcmp(name, "none") == 0)
+        *act = QN_ACT_NONE;
+    else if (strcmp(name, "relu") == 0)
+        *act = QN_ACT_RELU;
+    else if (strcmp(name, "clip") == 0)
+        *act = QN_ACT_CLIP;
+    else
+        return qn_error_set(err, QN_ERR_INVALID, "act is \"%.32s\", expected none, relu or clip", name);
     return QN_OK;
 }

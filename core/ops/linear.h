@@ -35,10 +35,10 @@ void qn_matmul_rows(const qn_infer *c, int32_t a, int32_t b, const int32_t *in_a
 
 typedef struct qn_matmul_shape {
     int64_t m, n, k;
-    int64_t batch;                     /* products; B without batch dims makes m hold all rows of A */
-    int64_t b_batch;                   /* distinct matrices of B */
-    int32_t rank;                      /* of the batch dims of the output */
-    int64_t dims[QN_MAX_RANK];         /* of the batch */
+    int64_t batch;                                    /* products; B without batch dims makes m hold all rows of A */
+    int64_t b_batch;                                  /* distinct matrices of B */
+    int32_t rank;                                     /* of the batch dims of the output */
+    int64_t dims[QN_MAX_RANK];                        /* of the batch */
     int64_t a_step[QN_MAX_RANK], b_step[QN_MAX_RANK]; /* in matrices; 0 where broadcast */
 } qn_matmul_shape;
 
@@ -50,7 +50,8 @@ void qn_matmul_at(const qn_matmul_shape *s, int64_t i, int64_t *a, int64_t *b);
 /* -- packing -------------------------------------------------------------------------------------------------------------- */
 
 /* The form p16 of `batch` matrices [k, n] (or [n, k] when trans) one after the other in w. */
-qn_status qn_linear_pack_f32(qn_lower *lo, qn_weight *w, int64_t batch, int64_t k, int64_t n, bool trans, const float **data, qn_error *err);
+qn_status qn_linear_pack_f32(qn_lower *lo, qn_weight *w, int64_t batch, int64_t k, int64_t n, bool trans, const float **data,
+                             qn_error *err);
 /* The form q16 likewise, of u8 or s8. */
 qn_status qn_linear_pack_q8(qn_lower *lo, qn_weight *w, int64_t batch, int64_t k, int64_t n, bool trans, bool is_signed, const void **data,
                             qn_error *err);
@@ -71,11 +72,11 @@ const char *qn_linear_why_q8(unsigned cpu);
 
 /* A product of f64, f16, bf16 or 32- and 64-bit integers by plain loops. c [m, n] dense; for f16 and bf16 it holds f32. */
 typedef struct qn_naive {
-    qn_dtype    dtype;
-    int64_t     m, n, k;
+    qn_dtype dtype;
+    int64_t m, n, k;
     const void *a, *b;
-    int64_t     a_row, a_col, b_row, b_col; /* strides in elements */
-    void       *c;
+    int64_t a_row, a_col, b_row, b_col; /* strides in elements */
+    void *c;
 } qn_naive;
 void qn_naive_run(const qn_naive *g, qn_team *team);
 

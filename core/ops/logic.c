@@ -7,7 +7,7 @@
 
 #include <string.h>
 
-QN_ELEM_FN2(and_u64, uint64_t, uint64_t, u &v)
+QN_ELEM_FN2(and_u64, uint64_t, uint64_t, (u)&v)
 QN_ELEM_FN2(or_u64, uint64_t, uint64_t, u | v)
 QN_ELEM_FN2(xor_u64, uint64_t, uint64_t, u ^ v)
 QN_ELEM_FN2(shift_left, uint64_t, uint64_t, v < 64 ? u << v : 0)
@@ -60,12 +60,21 @@ static qn_status infer(qn_infer *c, int32_t n_in, uint32_t set, const qn_elem_kn
     return st;
 }
 
-#define LOGIC(id, NAME, N_IN, SINCE, SET, OP, KNOWN)                                                                                  \
-    static qn_status id##_infer(qn_infer *c, qn_error *err) { return infer(c, N_IN, SET, KNOWN, err); }                               \
-    static qn_status id##_run(qn_run *r, qn_error *err) { return qn_elem_run(r, &OP, 0, 0, err); }                                    \
-    const qn_op qn_op_##id = {                                                                                                        \
-        .name = NAME, .domain = "", .since = SINCE, .min_in = N_IN, .max_in = N_IN, .min_out = 1, .max_out = 1, .flags = QN_OP_INPLACE, \
-        .infer = id##_infer, .rows = qn_rows_elementwise, .run = id##_run,                                                            \
+#define LOGIC(id, NAME, N_IN, SINCE, SET, OP, KNOWN)                                                                                       \
+    static qn_status id##_infer(qn_infer *c, qn_error *err) { return infer(c, N_IN, SET, KNOWN, err); }                                    \
+    static qn_status id##_run(qn_run *r, qn_error *err) { return qn_elem_run(r, &OP, 0, 0, err); }                                         \
+    const qn_op qn_op_##id = {                                                                                                             \
+        .name = NAME,                                                                                                                      \
+        .domain = "",                                                                                                                      \
+        .since = SINCE,                                                                                                                    \
+        .min_in = N_IN,                                                                                                                    \
+        .max_in = N_IN,                                                                                                                    \
+        .min_out = 1,                                                                                                                      \
+        .max_out = 1,                                                                                                                      \
+        .flags = QN_OP_INPLACE,                                                                                                            \
+        .infer = id##_infer,                                                                                                               \
+        .rows = qn_rows_elementwise,                                                                                                       \
+        .run = id##_run,                                                                                                                   \
     };
 
 LOGIC(and, "And", 2, 1, QN_SET_BOOL, and_op, &and_known)
@@ -92,6 +101,15 @@ static qn_status bit_shift_run(qn_run *r, qn_error *err)
 }
 
 const qn_op qn_op_bit_shift = {
-    .name = "BitShift", .domain = "", .since = 11, .min_in = 2, .max_in = 2, .min_out = 1, .max_out = 1, .flags = QN_OP_INPLACE,
-    .infer = bit_shift_infer, .rows = qn_rows_elementwise, .run = bit_shift_run,
+    .name = "BitShift",
+    .domain = "",
+    .since = 11,
+    .min_in = 2,
+    .max_in = 2,
+    .min_out = 1,
+    .max_out = 1,
+    .flags = QN_OP_INPLACE,
+    .infer = bit_shift_infer,
+    .rows = qn_rows_elementwise,
+    .run = bit_shift_run,
 };

@@ -10,11 +10,11 @@
 
 typedef struct job {
     const qn_vmath_kernel *vmath;
-    qn_dtype               dtype;
-    int64_t                channels, inner, size;
-    float                  alpha, beta, bias; /* alpha is divided by size already */
-    const char            *x;
-    char                  *y;
+    qn_dtype dtype;
+    int64_t channels, inner, size;
+    float alpha, beta, bias; /* alpha is divided by size already */
+    const char *x;
+    char *y;
 } job;
 
 static void divide_f32(const job *j, const float *x, float *s, float *y, int64_t n)
@@ -32,15 +32,15 @@ static void divide_f32(const job *j, const float *x, float *s, float *y, int64_t
     }
 }
 
-#define SQUARES(T)                                                                                                               \
-    do {                                                                                                                         \
-        for (int64_t i = 0; i < n; i++) ((T *)(void *)sum)[i] = 0;                                                               \
-        for (int64_t c = from; c <= to; c++) {                                                                                   \
-            const T *p = qn_elem_load(j->dtype, j->x + ((sample + c) * j->inner + at) * size, 1, n, &buf);                       \
-                                                                                                                                 \
-            for (int64_t i = 0; i < n; i++) ((T *)(void *)sum)[i] += p[i] * p[i];                                                \
-        }                                                                                                                        \
-        p_x = qn_elem_load(j->dtype, j->x + (r * j->inner + at) * size, 1, n, &buf);                                             \
+#define SQUARES(T)                                                                                                                         \
+    do {                                                                                                                                   \
+        for (int64_t i = 0; i < n; i++) ((T *)(void *)sum)[i] = 0;                                                                         \
+        for (int64_t c = from; c <= to; c++) {                                                                                             \
+            const T *p = qn_elem_load(j->dtype, j->x + ((sample + c) * j->inner + at) * size, 1, n, &buf);                                 \
+                                                                                                                                           \
+            for (int64_t i = 0; i < n; i++) ((T *)(void *)sum)[i] += p[i] * p[i];                                                          \
+        }                                                                                                                                  \
+        p_x = qn_elem_load(j->dtype, j->x + (r * j->inner + at) * size, 1, n, &buf);                                                       \
     } while (0)
 
 /* n <= QN_ELEM_CHUNK elements of row r (a channel of a sample) from `at` on. */
@@ -49,12 +49,12 @@ static void piece(const job *j, int64_t r, int64_t at, int64_t n)
     const int64_t c0 = r % j->channels, sample = r - c0, size = (int64_t)qn_dtype_size(j->dtype);
     const int64_t before = (j->size - 1) / 2, after = j->size - 1 - before;
     const int64_t from = c0 < before ? 0 : c0 - before, to = c0 + after < j->channels ? c0 + after : j->channels - 1;
-    qn_elem_buf   buf, sums, out;
-    qn_elem_buf  *sum = &sums;
-    const void   *p_x;
+    qn_elem_buf buf, sums, out;
+    qn_elem_buf *sum = &sums;
+    const void *p_x;
 
     if (j->dtype == QN_F64) {
-        double       *s = (double *)(void *)sum, *y = (double *)(void *)(j->y + (r * j->inner + at) * size);
+        double *s = (double *)(void *)sum, *y = (double *)(void *)(j->y + (r * j->inner + at) * size);
         const double *x;
 
         SQUARES(double);
@@ -73,13 +73,14 @@ static void rows(void *ctx, int64_t lo, int64_t hi, int member)
 
     (void)member;
     for (int64_t r = lo; r < hi; r++)
-        for (int64_t at = 0; at < j->inner; at += QN_ELEM_CHUNK) piece(j, r, at, j->inner - at < QN_ELEM_CHUNK ? j->inner - at : QN_ELEM_CHUNK);
+        for (int64_t at = 0; at < j->inner; at += QN_ELEM_CHUNK)
+            piece(j, r, at, j->inner - at < QN_ELEM_CHUNK ? j->inner - at : QN_ELEM_CHUNK);
 }
 
 static qn_status lrn_infer(qn_infer *c, qn_error *err)
 {
     const int64_t size = qn_node_int(c->node, "size", 0);
-    qn_status     st = qn_elem_infer(c, 1, QN_SET_FLOAT, QN_DTYPE_NONE, err);
+    qn_status st = qn_elem_infer(c, 1, QN_SET_FLOAT, QN_DTYPE_NONE, err);
 
     if (st == QN_OK && size < 1) return qn_error_set(err, QN_ERR_INVALID, "size is %" PRId64 ", expected 1 or more", size);
     return st == QN_OK ? qn_move_need_rank(c, 0, 2, QN_MAX_RANK, err) : st;
@@ -94,8 +95,8 @@ static void lrn_rows(const qn_infer *c, const int32_t *in_axis, int32_t *out_axi
 static qn_status lrn_run(qn_run *r, qn_error *err)
 {
     const qn_tensor *x = &r->in[0];
-    job              j = { .vmath = qn_vmath_pick(r->cpu), .dtype = x->dtype, .size = qn_node_int(r->node, "size", 1), .x = x->data };
-    qn_status        st;
+    job j = { .vmath = qn_vmath_pick(r->cpu), .dtype = x->dtype, .size = qn_node_int(r->node, "size", 1), .x = x->data };
+    qn_status st;
 
     if (x->rank < 2) return qn_error_set(err, QN_ERR_SHAPE, "x has rank %d, expected [n, c, ...]", (int)x->rank);
     if ((st = qn_move_output(r, 0, x->dtype, x->rank, x->dims, err)) != QN_OK) return st;
@@ -111,6 +112,16 @@ static qn_status lrn_run(qn_run *r, qn_error *err)
 }
 
 const qn_op qn_op_lrn = {
-    .name = "LRN", .domain = "", .since = 1, .min_in = 1, .max_in = 1, .min_out = 1, .max_out = 1,
-    .infer = lrn_infer, .rows = lrn_rows, .lower = qn_elem_lower, .run = lrn_run, .kernels = "vmath",
+    .name = "LRN",
+    .domain = "",
+    .since = 1,
+    .min_in = 1,
+    .max_in = 1,
+    .min_out = 1,
+    .max_out = 1,
+    .infer = lrn_infer,
+    .rows = lrn_rows,
+    .lower = qn_elem_lower,
+    .run = lrn_run,
+    .kernels = "vmath",
 };

@@ -15,19 +15,21 @@ static const int64_t blas_from = (int64_t)1 << 24; /* multiply-adds at capacity 
 
 typedef struct state {
     const qn_gemm_kernel *kernel;
-    const float          *packed; /* b_batch matrices, or NULL: B is packed on each run */
-    const qn_openblas    *blas;   /* or NULL */
-    size_t                one;    /* bytes of a packed matrix */
+    const float *packed;     /* b_batch matrices, or NULL: B is packed on each run */
+    const qn_openblas *blas; /* or NULL */
+    size_t one;              /* bytes of a packed matrix */
 } state;
 
 static qn_status matmul_infer(qn_infer *c, qn_error *err)
 {
-    const uint32_t dtypes = 1u << QN_F32 | 1u << QN_F64 | 1u << QN_F16 | 1u << QN_BF16 | 1u << QN_I32 | 1u << QN_I64 | 1u << QN_U32 | 1u << QN_U64;
+    const uint32_t dtypes =
+        1u << QN_F32 | 1u << QN_F64 | 1u << QN_F16 | 1u << QN_BF16 | 1u << QN_I32 | 1u << QN_I64 | 1u << QN_U32 | 1u << QN_U64;
     qn_status st = qn_linear_need(c, 2, err);
 
     if (st == QN_OK) st = qn_linear_dtype(c, 0, dtypes, err);
     if (st == QN_OK && c->in[1].dtype != c->in[0].dtype)
-        st = qn_error_set(err, QN_ERR_DTYPE, "inputs are %s and %s, expected the same", qn_dtype_name(c->in[0].dtype), qn_dtype_name(c->in[1].dtype));
+        st = qn_error_set(err, QN_ERR_DTYPE, "inputs are %s and %s, expected the same", qn_dtype_name(c->in[0].dtype),
+                          qn_dtype_name(c->in[1].dtype));
     if (st != QN_OK) return st;
     c->out[0].dtype = c->in[0].dtype;
     if (c->in[0].rank < 0 || c->in[1].rank < 0) return QN_OK;
@@ -92,12 +94,12 @@ static qn_status matmul_lower(qn_lower *lo, qn_error *err)
 /* -- running -------------------------------------------------------------------------------------------------------------- */
 
 typedef struct products {
-    const state           *s;
+    const state *s;
     const qn_matmul_shape *shape;
-    const float           *a, *b; /* b NULL when packed */
-    float                 *c;
-    char                  *scratch; /* one packed matrix per member */
-    qn_team               *team;    /* for the tiles of one product */
+    const float *a, *b; /* b NULL when packed */
+    float *c;
+    char *scratch; /* one packed matrix per member */
+    qn_team *team; /* for the tiles of one product */
 } products;
 
 static void one_product(void *ctx, int64_t i, int member)
@@ -168,12 +170,24 @@ static qn_status matmul_run(qn_run *r, qn_error *err)
     qn_status st = qn_matmul_shape_of(&r->in[0], &r->in[1], &s, err);
 
     if (st != QN_OK || qn_tensor_count(&r->out[0]) == 0) return st;
-    if (r->in[0].dtype == QN_F32) run_f32(r, &s);
-    else run_others(r, &s);
+    if (r->in[0].dtype == QN_F32)
+        run_f32(r, &s);
+    else
+        run_others(r, &s);
     return QN_OK;
 }
 
 const qn_op qn_op_matmul = {
-    .domain = "", .name = "MatMul", .since = 1, .min_in = 2, .max_in = 2, .min_out = 1, .max_out = 1,
-    .infer = matmul_infer, .rows = matmul_rows, .lower = matmul_lower, .run = matmul_run, .kernels = "gemm",
+    .domain = "",
+    .name = "MatMul",
+    .since = 1,
+    .min_in = 2,
+    .max_in = 2,
+    .min_out = 1,
+    .max_out = 1,
+    .infer = matmul_infer,
+    .rows = matmul_rows,
+    .lower = matmul_lower,
+    .run = matmul_run,
+    .kernels = "gemm",
 };

@@ -35,7 +35,8 @@ static qn_status unpool_infer(qn_infer *c, qn_error *err)
     if (x->rank < 0) return QN_OK;
     st = qn_spatial_read(c->node, x->rank, NULL, &s, err);
     if (st != QN_OK) return st;
-    if (c->in[1].rank >= 0 && c->in[1].rank != x->rank) return qn_error_set(err, QN_ERR_SHAPE, "indices have rank %d, values %d", (int)c->in[1].rank, (int)x->rank);
+    if (c->in[1].rank >= 0 && c->in[1].rank != x->rank)
+        return qn_error_set(err, QN_ERR_SHAPE, "indices have rank %d, values %d", (int)c->in[1].rank, (int)x->rank);
     dims[0] = x->dims[0];
     dims[1] = x->dims[1];
     for (int32_t d = 0; d < s.n; d++) {
@@ -46,11 +47,13 @@ static qn_status unpool_infer(qn_infer *c, qn_error *err)
             st = natural(&s, d, v, &n, err);
             if (st != QN_OK) return st;
         }
-        dims[2 + d] = qn_dims_add(c->dims, qn_dims_mul(c->dims, x->dims[2 + d], qn_dims_const(c->dims, s.stride[d])), qn_dims_const(c->dims, plus));
+        dims[2 + d] =
+            qn_dims_add(c->dims, qn_dims_mul(c->dims, x->dims[2 + d], qn_dims_const(c->dims, s.stride[d])), qn_dims_const(c->dims, plus));
     }
     if (qn_infer_has(c, 2)) {
         given = qn_infer_ints(c, 2, &n_given);
-        if (given && n_given != x->rank) return qn_error_set(err, QN_ERR_SHAPE, "output_shape has %d values, expected %d", (int)n_given, (int)x->rank);
+        if (given && n_given != x->rank)
+            return qn_error_set(err, QN_ERR_SHAPE, "output_shape has %d values, expected %d", (int)n_given, (int)x->rank);
         for (int32_t d = 0; d < x->rank; d++) dims[d] = given ? given[d] : QN_DIM_UNKNOWN;
     }
     qn_linear_output(c, x->dtype, x->rank, dims);
@@ -69,10 +72,13 @@ static qn_status shapes_of(const qn_run *r, int64_t *from, int64_t *to, qn_error
     for (int32_t d = 0; d < s.n && st == QN_OK; d++) st = natural(&s, d, x->dims[2 + d], &from[2 + d], err);
     memcpy(to, from, sizeof x->dims);
     if (st != QN_OK || r->node->n_in < 3 || r->in[2].dtype == QN_DTYPE_NONE) return st;
-    if (qn_tensor_count(&r->in[2]) != x->rank) return qn_error_set(err, QN_ERR_SHAPE, "output_shape has %" PRId64 " values, expected %d", qn_tensor_count(&r->in[2]), (int)x->rank);
+    if (qn_tensor_count(&r->in[2]) != x->rank)
+        return qn_error_set(err, QN_ERR_SHAPE, "output_shape has %" PRId64 " values, expected %d", qn_tensor_count(&r->in[2]),
+                            (int)x->rank);
     for (int32_t d = 0; d < x->rank; d++) {
         to[d] = ((const int64_t *)r->in[2].data)[d];
-        if (to[d] < from[d]) return qn_error_set(err, QN_ERR_SHAPE, "output_shape[%d] is %" PRId64 ", the windows need %" PRId64, (int)d, to[d], from[d]);
+        if (to[d] < from[d])
+            return qn_error_set(err, QN_ERR_SHAPE, "output_shape[%d] is %" PRId64 ", the windows need %" PRId64, (int)d, to[d], from[d]);
     }
     return QN_OK;
 }
@@ -106,20 +112,29 @@ static qn_status unpool_run(qn_run *r, qn_error *err)
     int64_t from[QN_MAX_RANK], to[QN_MAX_RANK], count;
     qn_status st = shapes_of(r, from, to, err);
 
-    if (st == QN_OK && qn_tensor_count(&r->in[1]) != n) st = qn_error_set(err, QN_ERR_SHAPE, "%" PRId64 " indices for %" PRId64 " values", qn_tensor_count(&r->in[1]), n);
+    if (st == QN_OK && qn_tensor_count(&r->in[1]) != n)
+        st = qn_error_set(err, QN_ERR_SHAPE, "%" PRId64 " indices for %" PRId64 " values", qn_tensor_count(&r->in[1]), n);
     if (st == QN_OK && !r->out[0].data && !has_shape(&r->out[0], x->rank, to)) st = qn_run_output(r, 0, x->dtype, x->rank, to, 0, err);
     if (st == QN_OK) st = qn_shape_count(x->rank, from, &count, err);
     if (st != QN_OK) return st;
     if (!has_shape(&r->out[0], x->rank, to)) return qn_error_set(err, QN_ERR_SHAPE, "output_shape is not the shape that was planned");
     if (r->out[0].bytes) memset(r->out[0].data, 0, r->out[0].bytes);
     for (int64_t i = 0; i < n; i++) {
-        if (indices[i] < 0 || indices[i] >= count) return qn_error_set(err, QN_ERR_RANGE, "index %" PRId64 ", expected 0..%" PRId64, indices[i], count - 1);
+        if (indices[i] < 0 || indices[i] >= count)
+            return qn_error_set(err, QN_ERR_RANGE, "index %" PRId64 ", expected 0..%" PRId64, indices[i], count - 1);
         memcpy((char *)r->out[0].data + (size_t)move(x->rank, from, to, indices[i]) * size, (const char *)x->data + (size_t)i * size, size);
     }
     return QN_OK;
 }
 
 const qn_op qn_op_max_unpool = {
-    .domain = "", .name = "MaxUnpool", .since = 9, .min_in = 2, .max_in = 3, .min_out = 1, .max_out = 1,
-    .infer = unpool_infer, .run = unpool_run, /* no rows: an index counts over the batch */
+    .domain = "",
+    .name = "MaxUnpool",
+    .since = 9,
+    .min_in = 2,
+    .max_in = 3,
+    .min_out = 1,
+    .max_out = 1,
+    .infer = unpool_infer,
+    .run = unpool_run, /* no rows: an index counts over the batch */
 };

@@ -3,8 +3,8 @@
  *        (count_include_pad), 10, 11, 19 (dilations), 22; LpPool 1 (p may be a float), 2, 11, 18, 22; GlobalMaxPool, GlobalAveragePool 1,
  *        GlobalLpPool 1, 2. 1 to 3 spatial dimensions; the global ones take any number.
  * Value  core/kernels/pool/pool.h */
-#include "core/base/checked.h"
 #include "core/kernels/pool/pool.h"
+#include "core/base/checked.h"
 #include "core/ops/linear.h"
 #include "core/ops/spatial.h"
 
@@ -34,8 +34,9 @@ static qn_status read_windows(const qn_node *n, int32_t rank, qn_spatial *s, qn_
         const int64_t extent = (s->kernel[d] - 1) * s->dilation[d] + 1;
 
         if (s->pad[d] >= extent || s->pad_end[d] >= extent)
-            return qn_error_set(err, QN_ERR_INVALID, "pads of dimension %d are %" PRId64 ", %" PRId64 ": a window of %" PRId64 " would hold padding only", (int)d,
-                                s->pad[d], s->pad_end[d], extent);
+            return qn_error_set(err, QN_ERR_INVALID,
+                                "pads of dimension %d are %" PRId64 ", %" PRId64 ": a window of %" PRId64 " would hold padding only",
+                                (int)d, s->pad[d], s->pad_end[d], extent);
     }
     return st;
 }
@@ -94,7 +95,8 @@ static qn_status pool_shape_of(const qn_run *r, qn_pool_shape *p, qn_error *err)
     if (st == QN_OK) st = qn_spatial_sizes(&s, x->dims + 2, out, err);
     if (st != QN_OK) return st;
     qn_spatial_shape(&s, x, x->dims[1], 1, out, &shape);
-    *p = (qn_pool_shape){ .planes = x->dims[0] * x->dims[1] };
+    *p = (qn_pool_shape){ 0 };
+    if (!qn_i64_mul(x->dims[0], x->dims[1], &p->planes)) return qn_error_set(err, QN_ERR_LIMIT, "too many channels");
     for (int32_t d = 0; d < 3; d++) {
         p->in[d] = shape.in[d];
         p->out[d] = shape.out[d];
@@ -195,7 +197,8 @@ static qn_status global_shape_of(const qn_run *r, qn_pool_shape *p, qn_error *er
 
     for (int32_t d = 2; d < x->rank; d++) size *= x->dims[d];
     if (size == 0) return qn_error_set(err, QN_ERR_SHAPE, "a spatial dimension is empty: it has no maximum and no average");
-    *p = (qn_pool_shape){ .planes = x->dims[0] * x->dims[1] };
+    *p = (qn_pool_shape){ 0 };
+    if (!qn_i64_mul(x->dims[0], x->dims[1], &p->planes)) return qn_error_set(err, QN_ERR_LIMIT, "too many channels");
     for (int32_t d = 0; d < 3; d++) p->in[d] = p->out[d] = p->kernel[d] = p->stride[d] = p->dilation[d] = 1;
     p->in[2] = p->kernel[2] = size;
     return QN_OK;
@@ -237,10 +240,19 @@ static void max_rows(const qn_infer *c, const int32_t *in_axis, int32_t *out_axi
     if (c->node->n_out == 1 || c->node->out[1] == QN_NONE) qn_rows_leading(c, in_axis, out_axis);
 }
 
-#define POOL(id, op_name, outs, infer_fn, rows_fn, run_fn)                                                                  \
-    const qn_op qn_op_##id = {                                                                                               \
-        .domain = "", .name = op_name, .since = 1, .min_in = 1, .max_in = 1, .min_out = 1, .max_out = outs,                  \
-        .infer = infer_fn, .rows = rows_fn, .run = run_fn, .kernels = "pool",                                                \
+#define POOL(id, op_name, outs, infer_fn, rows_fn, run_fn)                                                                                 \
+    const qn_op qn_op_##id = {                                                                                                             \
+        .domain = "",                                                                                                                      \
+        .name = op_name,                                                                                                                   \
+        .since = 1,                                                                                                                        \
+        .min_in = 1,                                                                                                                       \
+        .max_in = 1,                                                                                                                       \
+        .min_out = 1,                                                                                                                      \
+        .max_out = outs,                                                                                                                   \
+        .infer = infer_fn,                                                                                                                 \
+        .rows = rows_fn,                                                                                                                   \
+        .run = run_fn,                                                                                                                     \
+        .kernels = "pool",                                                                                                                 \
     }
 
 POOL(max_pool, "MaxPool", 2, max_infer, max_rows, max_run);

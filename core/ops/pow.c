@@ -10,7 +10,7 @@
 #include <stdatomic.h>
 
 typedef struct power {
-    qn_dtype   x, y;
+    qn_dtype x, y;
     atomic_int failed;
 } power;
 
@@ -83,7 +83,7 @@ static double as_double(qn_elem_class cls, const void *x, int64_t i)
 static void pow_chunk(power *p, const void *x, const void *y, void *out, int64_t n)
 {
     const qn_elem_class cx = qn_elem_class_of(p->x), cy = qn_elem_class_of(p->y);
-    const bool          whole = cy == QN_ELEM_I64 || cy == QN_ELEM_U64;
+    const bool whole = cy == QN_ELEM_I64 || cy == QN_ELEM_U64;
 
     for (int64_t i = 0; i < n; i++) {
         if (cx == QN_ELEM_F32) {
@@ -104,8 +104,8 @@ static void pow_chunk(power *p, const void *x, const void *y, void *out, int64_t
 static bool pow_shortcut(const power *p, const void *const *x, const int64_t *step, void *y, int64_t n)
 {
     const float *in = x[0];
-    float       *out = y;
-    double       e;
+    float *out = y;
+    double e;
 
     if (p->x != QN_F32 || p->y != QN_F32 || step[0] != 1 || step[1] != 0) return false;
     e = (double)*(const float *)x[1];
@@ -121,9 +121,9 @@ static bool pow_shortcut(const power *p, const void *const *x, const int64_t *st
 
 static void pow_span(void *ctx, const void *const *x, const int64_t *step, void *y, int64_t n)
 {
-    power        *p = ctx;
+    power *p = ctx;
     const int64_t sx = (int64_t)qn_dtype_size(p->x), sy = (int64_t)qn_dtype_size(p->y);
-    qn_elem_buf   bx, by, bo;
+    qn_elem_buf bx, by, bo;
 
     if (pow_shortcut(p, x, step, y, n)) return;
     for (int64_t done = 0; done < n; done += QN_ELEM_CHUNK) {
@@ -147,12 +147,12 @@ static bool pow_number(int64_t a, int64_t b, int64_t *out)
 }
 
 static const qn_elem_known pow_known = { pow_number, NULL };
-static const qn_elem_op    pow_shape = { .n_in = 2 }; /* for the shapes alone: the dtypes may differ */
+static const qn_elem_op pow_shape = { .n_in = 2 }; /* for the shapes alone: the dtypes may differ */
 
 static qn_status pow_infer(qn_infer *c, qn_error *err)
 {
-    qn_type   in[2];
-    qn_infer  same = *c; /* the exponent's dtype does not matter to the shape */
+    qn_type in[2];
+    qn_infer same = *c; /* the exponent's dtype does not matter to the shape */
     qn_status st = qn_move_need(c, 2, err);
 
     if (st == QN_OK) st = qn_move_need_dtype(c, 1, QN_SET_NUMERIC, err);
@@ -168,7 +168,7 @@ static qn_status pow_infer(qn_infer *c, qn_error *err)
 
 static qn_status pow_run(qn_run *r, qn_error *err)
 {
-    power     p = { .x = r->in[0].dtype, .y = r->in[1].dtype };
+    power p = { .x = r->in[0].dtype, .y = r->in[1].dtype };
     qn_status st = qn_elem_run_with(r, &pow_shape, pow_span, &p, err);
 
     if (st == QN_OK && atomic_load_explicit(&p.failed, memory_order_relaxed))
@@ -177,6 +177,15 @@ static qn_status pow_run(qn_run *r, qn_error *err)
 }
 
 const qn_op qn_op_pow = {
-    .name = "Pow", .domain = "", .since = 1, .min_in = 2, .max_in = 2, .min_out = 1, .max_out = 1, .flags = QN_OP_INPLACE,
-    .infer = pow_infer, .rows = qn_rows_elementwise, .run = pow_run,
+    .name = "Pow",
+    .domain = "",
+    .since = 1,
+    .min_in = 2,
+    .max_in = 2,
+    .min_out = 1,
+    .max_out = 1,
+    .flags = QN_OP_INPLACE,
+    .infer = pow_infer,
+    .rows = qn_rows_elementwise,
+    .run = pow_run,
 };

@@ -4,12 +4,15 @@
 #include "core/ops/elem.h"
 #include "core/tensor/broadcast.h"
 
-QN_ELEM_FN2(prelu_f64, double, double, u < 0.0 ? u *v : u)
+QN_ELEM_FN2(prelu_f64, double, double, u < 0.0 ? u * v : u)
 QN_ELEM_FN2(prelu_i64, int64_t, uint64_t, u < 0 ? (uint64_t)u * (uint64_t)v : (uint64_t)u)
 QN_ELEM_FN2(prelu_u64, uint64_t, uint64_t, u + 0 * v)
 
 static const qn_elem_op prelu_op = {
-    .n_in = 2, .fast = QN_ELEM_BINARY, .kernel = QN_BINARY_PRELU, .fn = { NULL, prelu_f64, prelu_i64, prelu_u64 },
+    .n_in = 2,
+    .fast = QN_ELEM_BINARY,
+    .kernel = QN_BINARY_PRELU,
+    .fn = { NULL, prelu_f64, prelu_i64, prelu_u64 },
 };
 
 /* Slope of the older versions: [c] seen as [1, c, 1, ..., 1]. */
@@ -20,8 +23,8 @@ static bool per_channel(const qn_node *node, int32_t x_rank, int32_t slope_rank,
 
 static qn_status prelu_infer(qn_infer *c, qn_error *err)
 {
-    qn_type   x, slope, out;
-    int64_t   n = 0;
+    qn_type x, slope, out;
+    int64_t n = 0;
     qn_status st = qn_move_need(c, 2, err);
 
     for (int32_t i = 0; i < 2 && st == QN_OK; i++) st = qn_move_need_dtype(c, i, QN_SET_NUMERIC, err);
@@ -39,7 +42,8 @@ static qn_status prelu_infer(qn_infer *c, qn_error *err)
     out = x;
     if ((st = qn_infer_broadcast(c, &x, &slope, &out, err)) != QN_OK) return st;
     if (x.rank >= 0 && out.rank >= 0 && out.rank != x.rank)
-        return qn_error_set(err, QN_ERR_SHAPE, "slope has rank %d, x has rank %d: it does not broadcast to x", (int)slope.rank, (int)x.rank);
+        return qn_error_set(err, QN_ERR_SHAPE, "slope has rank %d, x has rank %d: it does not broadcast to x", (int)slope.rank,
+                            (int)x.rank);
     qn_elem_like(c, 0, 0, x.dtype); /* the shape is x's: slope stretches, x does not */
     return QN_OK;
 }
@@ -47,9 +51,9 @@ static qn_status prelu_infer(qn_infer *c, qn_error *err)
 static qn_status prelu_run(qn_run *r, qn_error *err)
 {
     const qn_tensor x = r->in[0];
-    qn_tensor       slope = r->in[1];
-    char            a[64], b[64];
-    qn_status       st;
+    qn_tensor slope = r->in[1];
+    char a[64], b[64];
+    qn_status st;
 
     if (per_channel(r->node, x.rank, slope.rank, qn_tensor_count(&slope) == 1)) {
         const int64_t channels = slope.dims[0];
@@ -65,6 +69,17 @@ static qn_status prelu_run(qn_run *r, qn_error *err)
 }
 
 const qn_op qn_op_prelu = {
-    .name = "PRelu", .domain = "", .since = 1, .min_in = 2, .max_in = 2, .min_out = 1, .max_out = 1, .flags = QN_OP_INPLACE,
-    .infer = prelu_infer, .rows = qn_rows_elementwise, .lower = qn_elem_lower, .run = prelu_run, .kernels = "eltwise",
+    .name = "PRelu",
+    .domain = "",
+    .since = 1,
+    .min_in = 2,
+    .max_in = 2,
+    .min_out = 1,
+    .max_out = 1,
+    .flags = QN_OP_INPLACE,
+    .infer = prelu_infer,
+    .rows = qn_rows_elementwise,
+    .lower = qn_elem_lower,
+    .run = prelu_run,
+    .kernels = "eltwise",
 };

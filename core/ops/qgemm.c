@@ -15,10 +15,10 @@ enum { IN_A, IN_A_SCALE, IN_A_ZERO, IN_B, IN_B_SCALE, IN_B_ZERO, IN_C, IN_Y_SCAL
 
 typedef struct state {
     const qn_qgemm_kernel *kernel;
-    const void            *packed; /* NULL: packed on each run, at the start of scratch */
-    bool                   trans_a, trans_b, relu;
-    float                  alpha;
-    size_t                 mult_at, zero_at, a_at, sum_at; /* in scratch */
+    const void *packed; /* NULL: packed on each run, at the start of scratch */
+    bool trans_a, trans_b, relu;
+    float alpha;
+    size_t mult_at, zero_at, a_at, sum_at; /* in scratch */
 } state;
 
 typedef struct sizes {
@@ -61,7 +61,8 @@ static qn_status infer_c(const qn_infer *c, const qn_dim *out, qn_error *err)
     if (t->rank > 2) return qn_error_set(err, QN_ERR_SHAPE, "input C has rank %d, expected at most 2", (int)t->rank);
     for (int32_t d = 0; d < t->rank; d++) {
         if (qn_dims_value(c->dims, t->dims[d], &v) && v != 1 && qn_linear_differ(c, t->dims[d], out[2 - t->rank + d]))
-            return qn_error_set(err, QN_ERR_SHAPE, "input C has %" PRId64 " in dimension %d, which does not broadcast to the product", v, (int)d);
+            return qn_error_set(err, QN_ERR_SHAPE, "input C has %" PRId64 " in dimension %d, which does not broadcast to the product", v,
+                                (int)d);
     }
     return QN_OK;
 }
@@ -117,7 +118,8 @@ static qn_status sizes_of(const state *s, const qn_tensor *in, sizes *z, qn_erro
     z->n = b->dims[s->trans_b ? 0 : 1];
     if (b->dims[s->trans_b ? 1 : 0] != z->k) return qn_error_set(err, QN_ERR_SHAPE, "the inner dimensions of A and B differ");
     if (z->k > LONGEST_SUM)
-        return qn_error_set(err, QN_ERR_UNSUPPORTED, "sums of %" PRId64 " products of bytes, which may not fit 32 bits; the most is %d", z->k, LONGEST_SUM);
+        return qn_error_set(err, QN_ERR_UNSUPPORTED, "sums of %" PRId64 " products of bytes, which may not fit 32 bits; the most is %d",
+                            z->k, LONGEST_SUM);
     return QN_OK;
 }
 
@@ -205,7 +207,8 @@ static qn_status check_inputs(const qn_run *r, const sizes *z, qn_error *err)
         if (i != IN_B && i != IN_C) st = qn_linear_check(r, i, i == IN_B_SCALE || i == IN_B_ZERO, z->n, err);
     }
     if (st != QN_OK || !c) return st;
-    if ((c->rank > 0 && c->dims[c->rank - 1] != 1 && c->dims[c->rank - 1] != z->n) || (c->rank > 1 && c->dims[0] != 1 && c->dims[0] != z->m))
+    if ((c->rank > 0 && c->dims[c->rank - 1] != 1 && c->dims[c->rank - 1] != z->n) ||
+        (c->rank > 1 && c->dims[0] != 1 && c->dims[0] != z->m))
         return qn_error_set(err, QN_ERR_SHAPE, "C does not broadcast to [%" PRId64 ",%" PRId64 "]", z->m, z->n);
     return QN_OK;
 }
@@ -282,17 +285,37 @@ static qn_status run(qn_run *r, qn_error *err)
     if (s->relu && g.out == QN_QOUT_F32) {
         float *y = r->out[0].data;
 
-        for (int64_t i = 0; i < z.m * z.n; i++) y[i] = y[i] > 0 || y[i] != y[i] ? y[i] : 0.0f;
+        for (int64_t i = 0; i < z.m * z.n; i++) y[i] = y[i] < 0 ? 0.0f : y[i];
     }
     return QN_OK;
 }
 
 const qn_op qn_op_ms_qgemm = {
-    .domain = "com.microsoft", .name = "QGemm", .since = 1, .min_in = 6, .max_in = 9, .min_out = 1, .max_out = 1,
-    .infer = infer, .rows = rows, .lower = lower, .run = run, .kernels = "qgemm",
+    .domain = "com.microsoft",
+    .name = "QGemm",
+    .since = 1,
+    .min_in = 6,
+    .max_in = 9,
+    .min_out = 1,
+    .max_out = 1,
+    .infer = infer,
+    .rows = rows,
+    .lower = lower,
+    .run = run,
+    .kernels = "qgemm",
 };
 
 const qn_op qn_op_qgemm = {
-    .domain = "quern", .name = "QGemm", .since = 1, .min_in = 6, .max_in = 9, .min_out = 1, .max_out = 1,
-    .infer = infer, .rows = rows, .lower = lower, .run = run, .kernels = "qgemm",
+    .domain = "quern",
+    .name = "QGemm",
+    .since = 1,
+    .min_in = 6,
+    .max_in = 9,
+    .min_out = 1,
+    .max_out = 1,
+    .infer = infer,
+    .rows = rows,
+    .lower = lower,
+    .run = run,
+    .kernels = "qgemm",
 };

@@ -15,7 +15,7 @@ enum { LONGEST_SUM = 66000 }; /* products of a byte and a byte whose sum is sure
 
 typedef struct state {
     const qn_qconv_kernel *kernel;
-    const void            *packed;  /* NULL: packed on each run */
+    const void *packed;                 /* NULL: packed on each run */
     size_t packed_at, mult_at, zero_at; /* in scratch, behind the kernel's own */
 } state;
 
@@ -25,7 +25,9 @@ typedef struct layout {
 } layout;
 
 static const layout linear_layout = { .w = 3, .x_scale = 1, .x_zero = 2, .w_scale = 4, .w_zero = 5, .y_scale = 6, .y_zero = 7, .bias = 8 };
-static const layout integer_layout = { .w = 1, .x_scale = -1, .x_zero = 2, .w_scale = -1, .w_zero = 3, .y_scale = -1, .y_zero = -1, .bias = -1 };
+static const layout integer_layout = {
+    .w = 1, .x_scale = -1, .x_zero = 2, .w_scale = -1, .w_zero = 3, .y_scale = -1, .y_zero = -1, .bias = -1
+};
 
 static const layout *layout_of(const qn_node *n) { return n->op_type[0] == 'C' ? &integer_layout : &linear_layout; }
 
@@ -40,8 +42,8 @@ static const qn_tensor *given(const qn_tensor *in, const qn_node *n, int32_t i)
 static qn_status same_dtype(const qn_infer *c, int32_t i, int32_t j, qn_error *err)
 {
     if (!qn_infer_has(c, i) || c->in[i].dtype == c->in[j].dtype) return QN_OK;
-    return qn_error_set(err, QN_ERR_DTYPE, "input %d is %s, input %d is %s, expected the same", (int)i, qn_dtype_name(c->in[i].dtype), (int)j,
-                        qn_dtype_name(c->in[j].dtype));
+    return qn_error_set(err, QN_ERR_DTYPE, "input %d is %s, input %d is %s, expected the same", (int)i, qn_dtype_name(c->in[i].dtype),
+                        (int)j, qn_dtype_name(c->in[j].dtype));
 }
 
 static qn_status linear_infer(qn_infer *c, qn_error *err)
@@ -83,8 +85,8 @@ static qn_status integer_infer(qn_infer *c, qn_error *err)
 
 typedef struct pack_request {
     const qn_qconv_kernel *kernel;
-    qn_conv_shape          shape;
-    bool                   is_signed;
+    qn_conv_shape shape;
+    bool is_signed;
 } pack_request;
 
 static qn_status pack_weight(qn_weight *w, void *ctx, qn_blob *blob, qn_error *err)
@@ -117,9 +119,12 @@ static qn_status lower_weight(qn_lower *lo, state *s, int32_t w, const qn_conv_s
 
     if (!s->kernel->packed_bytes(shape, &bytes)) return qn_error_set(err, QN_ERR_LIMIT, "the weight does not fit in memory");
     if (!lo->weight[w]) {
-        return more_scratch(&lo->scratch_bytes, bytes, &s->packed_at) ? QN_OK : qn_error_set(err, QN_ERR_LIMIT, "the weight does not fit in memory");
+        return more_scratch(&lo->scratch_bytes, bytes, &s->packed_at)
+                   ? QN_OK
+                   : qn_error_set(err, QN_ERR_LIMIT, "the weight does not fit in memory");
     }
-    snprintf(form, sizeof form, "qconv_quads_%s_g%" PRId64, ctx.is_signed ? "s8" : "u8", shape->groups); /* the rest is in the weight's dims */
+    snprintf(form, sizeof form, "qconv_quads_%s_g%" PRId64, ctx.is_signed ? "s8" : "u8",
+             shape->groups); /* the rest is in the weight's dims */
     lo->skip_in = (uint64_t)1 << w;
     return qn_lower_blob(lo, lo->weight[w], form, bytes, pack_weight, &ctx, &s->packed, err);
 }
@@ -136,7 +141,8 @@ static qn_status qconv_lower(qn_lower *lo, qn_error *err)
     if (!s) return qn_error_set(err, QN_ERR_NOMEM, "state of a convolution");
     if (st == QN_OK) st = qn_conv_shape_of(lo->node, &lo->in[0], &lo->in[l->w], &shape, err);
     if (st != QN_OK) return st;
-    if (!qn_i64_mul(shape.c / shape.groups, shape.kernel[0] * shape.kernel[1], &sum) || !qn_i64_mul(sum, shape.kernel[2], &sum) || sum > LONGEST_SUM)
+    if (!qn_i64_mul(shape.c / shape.groups, shape.kernel[0] * shape.kernel[1], &sum) || !qn_i64_mul(sum, shape.kernel[2], &sum) ||
+        sum > LONGEST_SUM)
         return qn_error_set(err, QN_ERR_UNSUPPORTED, "sums of more than %d products of bytes may not fit 32 bits", LONGEST_SUM);
     s->kernel = qn_qconv_pick(lo->cpu, &shape);
     if (!s->kernel || !s->kernel->scratch_bytes(&shape, lo->team_size, &lo->scratch_bytes))
@@ -177,7 +183,12 @@ static qn_status qconv_run(qn_run *r, qn_error *err)
     const qn_tensor *w = &r->in[l->w], *bias = given(r->in, r->node, l->bias), *w_zero = given(r->in, r->node, l->w_zero);
     float *mult = (float *)(void *)((char *)r->scratch + s->mult_at);
     int32_t *zeros = (int32_t *)(void *)((char *)r->scratch + s->zero_at);
-    qn_qconv_args a = { .x = r->in[0].data, .x_signed = r->in[0].dtype == QN_I8, .w = s->packed, .w_signed = w->dtype == QN_I8, .y = r->out[0].data, .scratch = r->scratch };
+    qn_qconv_args a = { .x = r->in[0].data,
+                        .x_signed = r->in[0].dtype == QN_I8,
+                        .w = s->packed,
+                        .w_signed = w->dtype == QN_I8,
+                        .y = r->out[0].data,
+                        .scratch = r->scratch };
     qn_status st = qn_conv_shape_of(r->node, &r->in[0], w, &a.s, err);
 
     if (st == QN_OK) st = check_parameters(r, l, a.s.o, err);
@@ -210,16 +221,46 @@ static qn_status qconv_run(qn_run *r, qn_error *err)
 }
 
 const qn_op qn_op_qlinear_conv = {
-    .domain = "", .name = "QLinearConv", .since = 10, .min_in = 8, .max_in = 9, .min_out = 1, .max_out = 1,
-    .infer = linear_infer, .rows = qn_rows_leading, .lower = qconv_lower, .run = qconv_run, .kernels = "conv",
+    .domain = "",
+    .name = "QLinearConv",
+    .since = 10,
+    .min_in = 8,
+    .max_in = 9,
+    .min_out = 1,
+    .max_out = 1,
+    .infer = linear_infer,
+    .rows = qn_rows_leading,
+    .lower = qconv_lower,
+    .run = qconv_run,
+    .kernels = "conv",
 };
 
 const qn_op qn_op_qconv = {
-    .domain = "quern", .name = "QConv", .since = 1, .min_in = 8, .max_in = 9, .min_out = 1, .max_out = 1,
-    .infer = linear_infer, .rows = qn_rows_leading, .lower = qconv_lower, .run = qconv_run, .kernels = "conv",
+    .domain = "quern",
+    .name = "QConv",
+    .since = 1,
+    .min_in = 8,
+    .max_in = 9,
+    .min_out = 1,
+    .max_out = 1,
+    .infer = linear_infer,
+    .rows = qn_rows_leading,
+    .lower = qconv_lower,
+    .run = qconv_run,
+    .kernels = "conv",
 };
 
 const qn_op qn_op_conv_integer = {
-    .domain = "", .name = "ConvInteger", .since = 10, .min_in = 2, .max_in = 4, .min_out = 1, .max_out = 1,
-    .infer = integer_infer, .rows = qn_rows_leading, .lower = qconv_lower, .run = qconv_run, .kernels = "conv",
+    .domain = "",
+    .name = "ConvInteger",
+    .since = 10,
+    .min_in = 2,
+    .max_in = 4,
+    .min_out = 1,
+    .max_out = 1,
+    .infer = integer_infer,
+    .rows = qn_rows_leading,
+    .lower = qconv_lower,
+    .run = qconv_run,
+    .kernels = "conv",
 };

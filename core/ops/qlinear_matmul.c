@@ -7,13 +7,16 @@
 
 #include <inttypes.h>
 
-enum { LONGEST_SUM = 66000, BATCH_TEAM = 4 }; /* products whose sum is sure to fit s32; products of matrices from which threads share them */
+enum {
+    LONGEST_SUM = 66000,
+    BATCH_TEAM = 4
+}; /* products whose sum is sure to fit s32; products of matrices from which threads share them */
 
 typedef struct state {
     const qn_qgemm_kernel *kernel;
-    const void            *packed; /* b_batch matrices, or NULL: packed on each run */
-    size_t                 one;    /* bytes of a packed matrix */
-    size_t                 mult_at, zero_at; /* in scratch, behind packed B */
+    const void *packed;      /* b_batch matrices, or NULL: packed on each run */
+    size_t one;              /* bytes of a packed matrix */
+    size_t mult_at, zero_at; /* in scratch, behind packed B */
 } state;
 
 /* Where the inputs are: -1 where the op has none. */
@@ -85,12 +88,14 @@ static qn_status lower(qn_lower *lo, qn_error *err)
     if (st == QN_OK) st = qn_matmul_shape_of(&lo->in[0], &lo->in[l->b], &shape, err);
     if (st != QN_OK) return st;
     if (shape.k > LONGEST_SUM)
-        return qn_error_set(err, QN_ERR_UNSUPPORTED, "sums of %" PRId64 " products of bytes, which may not fit 32 bits; the most is %d", shape.k, LONGEST_SUM);
+        return qn_error_set(err, QN_ERR_UNSUPPORTED, "sums of %" PRId64 " products of bytes, which may not fit 32 bits; the most is %d",
+                            shape.k, LONGEST_SUM);
     s->kernel = qn_qgemm_pick(lo->cpu);
     lo->state = s;
     lo->kernel = s->kernel->name;
     lo->why = qn_linear_why_q8(lo->cpu);
-    if (!qn_qgemm_packed_bytes(shape.k, shape.n, &s->one) || !qn_size_align(s->one, 4, &s->one)) return qn_error_set(err, QN_ERR_LIMIT, "B does not fit in memory");
+    if (!qn_qgemm_packed_bytes(shape.k, shape.n, &s->one) || !qn_size_align(s->one, 4, &s->one))
+        return qn_error_set(err, QN_ERR_LIMIT, "B does not fit in memory");
     if (lo->weight[l->b]) {
         lo->skip_in = (uint64_t)1 << l->b;
         st = qn_linear_pack_q8(lo, lo->weight[l->b], shape.b_batch, shape.k, shape.n, false, lo->in[l->b].dtype == QN_I8, &s->packed, err);
@@ -109,12 +114,12 @@ static qn_status lower(qn_lower *lo, qn_error *err)
 /* -- running -------------------------------------------------------------------------------------------------------------- */
 
 typedef struct products {
-    const state           *s;
+    const state *s;
     const qn_matmul_shape *shape;
-    qn_qgemm_args          g; /* of the first product */
-    const uint8_t         *b; /* dense, when it is not packed */
-    char                  *scratch;
-    qn_team               *team;
+    qn_qgemm_args g;  /* of the first product */
+    const uint8_t *b; /* dense, when it is not packed */
+    char *scratch;
+    qn_team *team;
 } products;
 
 static void one_product(void *ctx, int64_t i, int member)
@@ -164,7 +169,9 @@ static qn_status run(qn_run *r, qn_error *err)
 
     if (st == QN_OK) st = check_parameters(r, l, shape.n, err);
     if (st != QN_OK || qn_tensor_count(&r->out[0]) == 0) return st;
-    x.g = (qn_qgemm_args){ .m = shape.m, .n = shape.n, .k = shape.k, .a = r->in[0].data, .lda = shape.k, .c = r->out[0].data, .ldc = shape.n };
+    x.g = (qn_qgemm_args){
+        .m = shape.m, .n = shape.n, .k = shape.k, .a = r->in[0].data, .lda = shape.k, .c = r->out[0].data, .ldc = shape.n
+    };
     x.g.a_signed = r->in[0].dtype == QN_I8;
     x.g.b_signed = r->in[l->b].dtype == QN_I8;
     x.g.a_zero = qn_linear_zero(given(r, l->a_zero));
@@ -192,11 +199,31 @@ static qn_status run(qn_run *r, qn_error *err)
 }
 
 const qn_op qn_op_qlinear_matmul = {
-    .domain = "", .name = "QLinearMatMul", .since = 10, .min_in = 8, .max_in = 8, .min_out = 1, .max_out = 1,
-    .infer = infer, .rows = rows, .lower = lower, .run = run, .kernels = "qgemm",
+    .domain = "",
+    .name = "QLinearMatMul",
+    .since = 10,
+    .min_in = 8,
+    .max_in = 8,
+    .min_out = 1,
+    .max_out = 1,
+    .infer = infer,
+    .rows = rows,
+    .lower = lower,
+    .run = run,
+    .kernels = "qgemm",
 };
 
 const qn_op qn_op_matmul_integer = {
-    .domain = "", .name = "MatMulInteger", .since = 10, .min_in = 2, .max_in = 4, .min_out = 1, .max_out = 1,
-    .infer = infer, .rows = rows, .lower = lower, .run = run, .kernels = "qgemm",
+    .domain = "",
+    .name = "MatMulInteger",
+    .since = 10,
+    .min_in = 2,
+    .max_in = 4,
+    .min_out = 1,
+    .max_out = 1,
+    .infer = infer,
+    .rows = rows,
+    .lower = lower,
+    .run = run,
+    .kernels = "qgemm",
 };

@@ -15,8 +15,8 @@ typedef enum post { POST_NONE, POST_MEAN, POST_SQRT, POST_LOG } post;
 
 typedef struct reduction {
     qn_reduce base;
-    post      post;
-    bool      exps; /* the elements are exp(x - max), and max is added to the result */
+    post post;
+    bool exps; /* the elements are exp(x - max), and max is added to the result */
 } reduction;
 
 static const reduction sum_kind = { QN_REDUCE_SUM, POST_NONE, false }, mean_kind = { QN_REDUCE_SUM, POST_MEAN, false };
@@ -42,10 +42,10 @@ static bool keeps_dims(const qn_node *node) { return qn_node_int(node, "keepdims
 /* What a vector of sizes adds up or multiplies to. */
 static void reduce_known(qn_infer *c, const reduction *kind)
 {
-    int32_t       n;
+    int32_t n;
     const qn_dim *e;
-    qn_dim        acc;
-    qn_known     *known;
+    qn_dim acc;
+    qn_known *known;
 
     if (kind->post != POST_NONE || kind->exps || c->in[0].rank != 1 || c->out[0].rank < 0 || c->out[0].rank > 1) return;
     if (c->out[0].dtype != QN_I64 && c->out[0].dtype != QN_I32) return;
@@ -54,7 +54,7 @@ static void reduce_known(qn_infer *c, const reduction *kind)
     acc = e[0];
     for (int32_t i = 1; i < n; i++) {
         int64_t a, b, v = 0;
-        bool    fits = true;
+        bool fits = true;
 
         if (acc == QN_DIM_UNKNOWN || e[i] == QN_DIM_UNKNOWN) return;
         if (qn_move_number(c, acc, &a) && qn_move_number(c, e[i], &b)) {
@@ -78,12 +78,12 @@ static void reduce_known(qn_infer *c, const reduction *kind)
 
 static qn_status infer(qn_infer *c, const reduction *kind, qn_error *err)
 {
-    const bool      keep = keeps_dims(c->node), ends = kind->base == QN_REDUCE_MAX || kind->base == QN_REDUCE_MIN;
-    const qn_type  *x = &c->in[0];
-    qn_type        *y = &c->out[0];
-    qn_move_list    axes;
-    uint32_t        mask = 0;
-    qn_status       st = qn_move_need(c, 1, err);
+    const bool keep = keeps_dims(c->node), ends = kind->base == QN_REDUCE_MAX || kind->base == QN_REDUCE_MIN;
+    const qn_type *x = &c->in[0];
+    qn_type *y = &c->out[0];
+    qn_move_list axes;
+    uint32_t mask = 0;
+    qn_status st = qn_move_need(c, 1, err);
 
     if (st == QN_OK) st = qn_move_need_dtype(c, 0, ends ? QN_SET_NUMERIC | QN_SET_BOOL : QN_SET_NUMERIC, err);
     if (st == QN_OK) st = qn_move_list_infer(c, "axes", 1, &axes, err);
@@ -99,8 +99,10 @@ static qn_status infer(qn_infer *c, const reduction *kind, qn_error *err)
     axes_mask(c->node, &axes, x->rank, &mask);
     y->rank = 0;
     for (int32_t i = 0; i < x->rank; i++) {
-        if (!(mask >> i & 1)) y->dims[y->rank++] = x->dims[i];
-        else if (keep) y->dims[y->rank++] = qn_dims_const(c->dims, 1);
+        if (!(mask >> i & 1))
+            y->dims[y->rank++] = x->dims[i];
+        else if (keep)
+            y->dims[y->rank++] = qn_dims_const(c->dims, 1);
     }
     if (mask) reduce_known(c, kind);
     return QN_OK;
@@ -109,10 +111,10 @@ static qn_status infer(qn_infer *c, const reduction *kind, qn_error *err)
 /* The batch must be an axis that is kept. */
 static void reduce_rows(const qn_infer *c, const int32_t *in_axis, int32_t *out_axis)
 {
-    qn_infer     own = *c;
+    qn_infer own = *c;
     qn_move_list axes;
-    uint32_t     mask;
-    int32_t      before = 0;
+    uint32_t mask;
+    int32_t before = 0;
 
     if (!qn_move_rows_only(c, in_axis, 0) || c->in[0].rank < 0) return;
     if (qn_move_list_infer(&own, "axes", 1, &axes, NULL) != QN_OK || axes.how == QN_MOVE_UNKNOWN) return;
@@ -125,14 +127,14 @@ static void reduce_rows(const qn_infer *c, const int32_t *in_axis, int32_t *out_
 /* -- running -------------------------------------------------------------------------------------------------------------- */
 
 typedef struct job {
-    const reduction        *kind;
+    const reduction *kind;
     const qn_reduce_kernel *kernel;
-    const qn_vmath_kernel  *vmath;
-    qn_axes                 axes;
-    qn_dtype                dtype;
-    const char             *x;
-    char                   *y;
-    int64_t                 n_blocks; /* blocks of columns in one inner row */
+    const qn_vmath_kernel *vmath;
+    qn_axes axes;
+    qn_dtype dtype;
+    const char *x;
+    char *y;
+    int64_t n_blocks; /* blocks of columns in one inner row */
 } job;
 
 static void post_f32(const job *j, float *y, int64_t n)
@@ -148,14 +150,14 @@ static void post_f32(const job *j, float *y, int64_t n)
 static void columns(void *ctx, int64_t lo, int64_t hi, int member)
 {
     const job *j = ctx;
-    float      acc[QN_REDUCE_LANES * QN_REDUCE_COLS];
+    float acc[QN_REDUCE_LANES * QN_REDUCE_COLS];
 
     (void)member;
     for (int64_t b = lo; b < hi; b++) {
-        const int64_t  first = b / j->n_blocks * j->axes.inner + b % j->n_blocks * QN_REDUCE_COLS;
-        const int64_t  left = j->axes.inner - b % j->n_blocks * QN_REDUCE_COLS, n = left < QN_REDUCE_COLS ? left : QN_REDUCE_COLS;
-        float         *y = (float *)(void *)j->y + first;
-        int64_t        offset, step, m, row = 0;
+        const int64_t first = b / j->n_blocks * j->axes.inner + b % j->n_blocks * QN_REDUCE_COLS;
+        const int64_t left = j->axes.inner - b % j->n_blocks * QN_REDUCE_COLS, n = left < QN_REDUCE_COLS ? left : QN_REDUCE_COLS;
+        float *y = (float *)(void *)j->y + first;
+        int64_t offset, step, m, row = 0;
         qn_axes_reader r;
 
         for (int64_t i = 0; i < QN_REDUCE_LANES * n; i++) acc[i] = qn_reduce_start(j->kind->base);
@@ -172,10 +174,10 @@ static void columns(void *ctx, int64_t lo, int64_t hi, int member)
 
 static float group_f32(const job *j, qn_reduce base, int64_t g, const float *minus)
 {
-    float          acc[QN_REDUCE_LANES];
+    float acc[QN_REDUCE_LANES];
     qn_axes_reader r;
-    qn_elem_buf    chunk;
-    int64_t        n;
+    qn_elem_buf chunk;
+    int64_t n;
 
     for (int l = 0; l < QN_REDUCE_LANES; l++) acc[l] = qn_reduce_start(base);
     if (j->dtype == QN_F32 && j->axes.contiguous && !minus) {
@@ -217,10 +219,10 @@ static double join_f64(qn_reduce base, double a, double v)
 
 static double group_f64(const job *j, qn_reduce base, int64_t g, const double *minus)
 {
-    double         acc[QN_REDUCE_LANES];
+    double acc[QN_REDUCE_LANES];
     qn_axes_reader r;
-    qn_elem_buf    chunk;
-    int64_t        n;
+    qn_elem_buf chunk;
+    int64_t n;
 
     for (int l = 0; l < QN_REDUCE_LANES; l++) acc[l] = (double)qn_reduce_start(base);
     qn_axes_read(&j->axes, g, &r);
@@ -283,12 +285,12 @@ static uint64_t join_int(const job *j, uint64_t a, uint64_t v)
 
 static void one_int(const job *j, int64_t g)
 {
-    const bool     is_signed = qn_elem_class_of(j->dtype) == QN_ELEM_I64;
-    uint64_t       y = j->kind->base == QN_REDUCE_PROD;
-    double         exps = 0;
+    const bool is_signed = qn_elem_class_of(j->dtype) == QN_ELEM_I64;
+    uint64_t y = j->kind->base == QN_REDUCE_PROD;
+    double exps = 0;
     qn_axes_reader r;
-    qn_elem_buf    chunk;
-    int64_t        n;
+    qn_elem_buf chunk;
+    int64_t n;
 
     if (j->kind->base == QN_REDUCE_MAX) y = int_end(j->dtype, false);
     if (j->kind->base == QN_REDUCE_MIN) y = int_end(j->dtype, true);
@@ -315,9 +317,12 @@ static void groups(void *ctx, int64_t lo, int64_t hi, int member)
 
     (void)member;
     for (int64_t g = lo; g < hi; g++) {
-        if (qn_elem_class_of(j->dtype) == QN_ELEM_F32) one_f32(j, g);
-        else if (qn_elem_class_of(j->dtype) == QN_ELEM_F64) one_f64(j, g);
-        else one_int(j, g);
+        if (qn_elem_class_of(j->dtype) == QN_ELEM_F32)
+            one_f32(j, g);
+        else if (qn_elem_class_of(j->dtype) == QN_ELEM_F64)
+            one_f64(j, g);
+        else
+            one_int(j, g);
     }
 }
 
@@ -325,7 +330,11 @@ static void groups(void *ctx, int64_t lo, int64_t hi, int member)
 
 static void reduce(qn_run *r, const reduction *kind, uint32_t mask)
 {
-    job j = { .kind = kind, .kernel = qn_reduce_pick(r->cpu), .vmath = qn_vmath_pick(r->cpu), .dtype = r->in[0].dtype, .x = r->in[0].data,
+    job j = { .kind = kind,
+              .kernel = qn_reduce_pick(r->cpu),
+              .vmath = qn_vmath_pick(r->cpu),
+              .dtype = r->in[0].dtype,
+              .x = r->in[0].data,
               .y = r->out[0].data };
 
     qn_axes_init(&j.axes, r->in[0].rank, r->in[0].dims, mask);
@@ -341,18 +350,20 @@ static void reduce(qn_run *r, const reduction *kind, uint32_t mask)
 static qn_status run(qn_run *r, const reduction *kind, qn_error *err)
 {
     const qn_tensor *x = &r->in[0];
-    qn_move_list     axes;
-    uint32_t         mask = 0;
-    int64_t          dims[QN_MAX_RANK] = { 0 };
-    int32_t          rank = 0;
-    qn_status        st = qn_move_list_run(r, "axes", 1, &axes, err);
+    qn_move_list axes;
+    uint32_t mask = 0;
+    int64_t dims[QN_MAX_RANK] = { 0 };
+    int32_t rank = 0;
+    qn_status st = qn_move_list_run(r, "axes", 1, &axes, err);
 
     if (st == QN_OK) st = qn_move_axes(&axes, x->rank, err);
     if (st != QN_OK) return st;
     axes_mask(r->node, &axes, x->rank, &mask);
     for (int32_t i = 0; i < x->rank; i++) {
-        if (!(mask >> i & 1)) dims[rank++] = x->dims[i];
-        else if (keeps_dims(r->node)) dims[rank++] = 1;
+        if (!(mask >> i & 1))
+            dims[rank++] = x->dims[i];
+        else if (keeps_dims(r->node))
+            dims[rank++] = 1;
     }
     if ((st = qn_move_output(r, 0, x->dtype, rank, dims, err)) != QN_OK) return st;
     if (axes.n == 0 && mask == 0 && qn_node_int(r->node, "noop_with_empty_axes", 0) != 0) return qn_move_same_bytes(r, err);
@@ -367,12 +378,22 @@ static qn_status reduce_lower(qn_lower *lo, qn_error *err)
     return QN_OK;
 }
 
-#define REDUCE(id, NAME)                                                                                                     \
-    static qn_status id##_infer(qn_infer *c, qn_error *err) { return infer(c, &id##_kind, err); }                            \
-    static qn_status id##_run(qn_run *r, qn_error *err) { return run(r, &id##_kind, err); }                                  \
-    const qn_op qn_op_reduce_##id = {                                                                                        \
-        .name = NAME, .domain = "", .since = 1, .min_in = 1, .max_in = 2, .min_out = 1, .max_out = 1, .infer = id##_infer,   \
-        .rows = reduce_rows, .lower = reduce_lower, .run = id##_run, .kernels = "reduce",                                    \
+#define REDUCE(id, NAME)                                                                                                                   \
+    static qn_status id##_infer(qn_infer *c, qn_error *err) { return infer(c, &id##_kind, err); }                                          \
+    static qn_status id##_run(qn_run *r, qn_error *err) { return run(r, &id##_kind, err); }                                                \
+    const qn_op qn_op_reduce_##id = {                                                                                                      \
+        .name = NAME,                                                                                                                      \
+        .domain = "",                                                                                                                      \
+        .since = 1,                                                                                                                        \
+        .min_in = 1,                                                                                                                       \
+        .max_in = 2,                                                                                                                       \
+        .min_out = 1,                                                                                                                      \
+        .max_out = 1,                                                                                                                      \
+        .infer = id##_infer,                                                                                                               \
+        .rows = reduce_rows,                                                                                                               \
+        .lower = reduce_lower,                                                                                                             \
+        .run = id##_run,                                                                                                                   \
+        .kernels = "reduce",                                                                                                               \
     };
 
 REDUCE(sum, "ReduceSum")

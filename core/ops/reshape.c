@@ -66,11 +66,17 @@ static qn_status fill_hole(const qn_infer *c, qn_type *out, int32_t hole, uint32
 static qn_status check_totals(const qn_infer *c, const qn_type *out, qn_error *err)
 {
     int64_t a = 1, b = 1, v;
+    bool    over = false, empty = false;
 
     for (int32_t i = 0; i < c->in[0].rank; i++)
         if (!qn_move_number(c, c->in[0].dims[i], &v) || !qn_i64_mul(a, v, &a)) return QN_OK;
-    for (int32_t i = 0; i < out->rank; i++)
-        if (!qn_move_number(c, out->dims[i], &v) || !qn_i64_mul(b, v, &b)) return QN_OK;
+    for (int32_t i = 0; i < out->rank; i++) {
+        if (!qn_move_number(c, out->dims[i], &v)) return QN_OK;
+        if (v == 0) empty = true;
+        else if (!qn_i64_mul(b, v, &b)) over = true;
+    }
+    if (empty) b = 0;
+    else if (over) return qn_error_set(err, QN_ERR_SHAPE, "input has %" PRId64 " elements, shape asks for more than there can be", a);
     if (a != b) return qn_error_set(err, QN_ERR_SHAPE, "input has %" PRId64 " elements, shape asks for %" PRId64, a, b);
     return QN_OK;
 }

@@ -399,9 +399,9 @@ static qn_status resize_run(qn_run *run, qn_error *err)
         return QN_OK;
     }
     how = r.how == QN_RESAMPLE_NEAREST ? run_nearest : run_filter;
-    (void)how(run, &r, a, outside, &p, err); /* once to count, once to run */
+    (void)how(run, &r, a, outside, &p, err); /* once to count, once to run; a byte more, so that there is memory */
     if (p.failed) return qn_error_set(err, QN_ERR_LIMIT, "tables of a resize overflow");
-    if ((st = qn_move_work_begin(run, p.at, &work, err)) != QN_OK) return st;
+    if ((st = qn_move_work_begin(run, p.at + 1, &work, err)) != QN_OK) return st;
     p = (qn_move_pieces){ work.mem, 0, false };
     st = how(run, &r, a, outside, &p, err);
     if (st == QN_OK && r.coord == QN_COORD_TF_CROP_AND_RESIZE) {
@@ -427,7 +427,7 @@ static qn_status resize_lower(qn_lower *lo, qn_error *err)
         if (lo->in[i].dtype != QN_DTYPE_NONE && qn_tensor_count(&lo->in[i]) > 0 && !lo->in[i].data) return QN_OK;
     if (lo->in[0].rank <= 0 || lo->out[0].rank < 0 || resolve_run(&run, &r, a, NULL) != QN_OK) return QN_OK;
     (void)(r.how == QN_RESAMPLE_NEAREST ? run_nearest : run_filter)(&run, &r, a, outside, &p, NULL);
-    return p.failed ? QN_OK : qn_move_lower_work(lo, p.at, err);
+    return p.failed ? QN_OK : qn_move_lower_work(lo, p.at + 1, err);
 }
 
 /* The batch axis keeps its dim. A symbol does so only by a scale of 1 (or the size of itself), never by chance. */

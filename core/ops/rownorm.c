@@ -20,27 +20,29 @@
  * (r % cycle) * pieces + p, all its elements the same; or inner is 1, cycle 1, and every element has its own. */
 typedef struct job {
     const qn_norm_kernel *kernel;
-    qn_dtype              dtype;
-    int64_t               n_rows, n, pieces, inner, cycle;
-    float                 eps;
-    const char           *x;
-    char                 *y;
-    const void           *scale, *bias; /* f32, or f64 when x is; bias may be NULL */
-    qn_tensor            *mean, *inv;   /* NULL: not wanted */
-    float                *work;         /* n for each member when x is f16 or bf16 */
+    qn_dtype dtype;
+    int64_t n_rows, n, pieces, inner, cycle;
+    float eps;
+    const char *x;
+    char *y;
+    const void *scale, *bias; /* f32, or f64 when x is; bias may be NULL */
+    qn_tensor *mean, *inv;    /* NULL: not wanted */
+    float *work;              /* n for each member when x is f16 or bf16 */
 } job;
 
 static void put(const qn_tensor *t, int64_t r, double v)
 {
     const float f = (float)v;
 
-    if (t) qn_elem_store(t->dtype, (char *)t->data + r * (int64_t)qn_dtype_size(t->dtype), 1, t->dtype == QN_F64 ? (const void *)&v : (const void *)&f);
+    if (t)
+        qn_elem_store(t->dtype, (char *)t->data + r * (int64_t)qn_dtype_size(t->dtype), 1,
+                      t->dtype == QN_F64 ? (const void *)&v : (const void *)&f);
 }
 
 static void row_f32(const job *j, int64_t r, const float *x, float *y)
 {
     const float *scale = j->scale, *bias = j->bias;
-    float        mean, var, inv;
+    float mean, var, inv;
 
     j->kernel->stats(x, j->n, &mean, &var);
     inv = 1.0f / sqrtf(var + j->eps);
@@ -60,7 +62,7 @@ static void row_f32(const job *j, int64_t r, const float *x, float *y)
 static void row_f64(const job *j, int64_t r, const double *x, double *y)
 {
     const double *scale = j->scale, *bias = j->bias;
-    double        mean, var, inv;
+    double mean, var, inv;
 
     qn_stats_row_f64(x, j->n, &mean, &var);
     inv = 1.0 / sqrt(var + (double)j->eps);
@@ -75,13 +77,13 @@ static void row_f64(const job *j, int64_t r, const double *x, double *y)
 
 static void rows(void *ctx, int64_t lo, int64_t hi, int member)
 {
-    const job    *j = ctx;
+    const job *j = ctx;
     const int64_t bytes = j->n * (int64_t)qn_dtype_size(j->dtype);
 
     for (int64_t r = lo; r < hi; r++) {
         const void *x = j->x + r * bytes;
-        void       *y = j->y + r * bytes;
-        float      *work = j->work ? j->work + member * j->n : NULL;
+        void *y = j->y + r * bytes;
+        float *work = j->work ? j->work + member * j->n : NULL;
 
         if (j->dtype == QN_F32) {
             row_f32(j, r, x, y);
@@ -100,7 +102,7 @@ static void rows(void *ctx, int64_t lo, int64_t hi, int member)
 /* Elements of t, stretched to shape dims, as f32 or f64: t's own bytes where they are that already. */
 static const void *spread(const qn_tensor *t, int32_t rank, const int64_t *dims, int64_t n, qn_dtype as, void *work)
 {
-    int64_t     strides[1][QN_MAX_RANK], k = 0;
+    int64_t strides[1][QN_MAX_RANK], k = 0;
     qn_odometer o;
 
     if (t->dtype == as && qn_tensor_count(t) == n) return t->data;
@@ -110,8 +112,10 @@ static const void *spread(const qn_tensor *t, int32_t rank, const int64_t *dims,
         for (int64_t i = 0; i < o.n_inner; i++, k++) {
             const double v = qn_move_real(t, o.at[0] + i * o.step[0]);
 
-            if (as == QN_F64) ((double *)work)[k] = v;
-            else ((float *)work)[k] = (float)v;
+            if (as == QN_F64)
+                ((double *)work)[k] = v;
+            else
+                ((float *)work)[k] = (float)v;
         }
     }
     return work;
@@ -133,19 +137,20 @@ static qn_status lower_work(qn_lower *lo, int64_t n_params, int64_t n, qn_error 
     size_t params, all;
 
     if (lo->in[0].dtype == QN_F32) lo->kernel = qn_norm_pick(lo->cpu)->name;
-    if (!work_bytes(n_params, n, lo->in[0].dtype, lo->team_size, &params, &all)) return qn_error_set(err, QN_ERR_LIMIT, "work memory does not fit");
+    if (!work_bytes(n_params, n, lo->in[0].dtype, lo->team_size, &params, &all))
+        return qn_error_set(err, QN_ERR_LIMIT, "work memory does not fit");
     return qn_move_lower_work(lo, all, err);
 }
 
 /* Run the rows: params_rank, params_dims is the shape that scale and bias stretch to, n_params elements. */
 static qn_status run_rows(qn_run *r, job *j, int32_t params_rank, const int64_t *params_dims, int64_t n_params, qn_error *err)
 {
-    const qn_dtype   as = j->dtype == QN_F64 ? QN_F64 : QN_F32;
+    const qn_dtype as = j->dtype == QN_F64 ? QN_F64 : QN_F32;
     const qn_tensor *bias = qn_move_has(r, 2) ? &r->in[2] : NULL;
-    qn_move_work     w;
-    size_t           params, all;
-    char            *mem, a[64], b[64];
-    qn_status        st;
+    qn_move_work w;
+    size_t params, all;
+    char *mem, a[64], b[64];
+    qn_status st;
 
     for (int32_t i = 1; i < 3; i++) {
         const qn_tensor *t = &r->in[i];
@@ -182,7 +187,7 @@ static qn_dtype stash(const qn_node *node)
 
 static qn_status layer_norm_infer(qn_infer *c, qn_error *err)
 {
-    int32_t   axis = 0;
+    int32_t axis = 0;
     qn_status st = qn_move_need(c, 2, err);
 
     for (int32_t i = 0; i < 3 && st == QN_OK; i++) st = qn_move_need_dtype(c, i, QN_SET_FLOAT, err);
@@ -208,9 +213,9 @@ static void layer_norm_rows(const qn_infer *c, const int32_t *in_axis, int32_t *
 static qn_status layer_norm_lower(qn_lower *lo, qn_error *err)
 {
     const qn_tensor *x = &lo->in[0];
-    int32_t          axis = 0;
-    int64_t          n;
-    qn_status        st;
+    int32_t axis = 0;
+    int64_t n;
+    qn_status st;
 
     if (x->rank < 0) return QN_OK;
     if ((st = qn_move_axis(qn_node_int(lo->node, "axis", -1), x->rank, &axis, err)) != QN_OK) return st;
@@ -221,10 +226,10 @@ static qn_status layer_norm_lower(qn_lower *lo, qn_error *err)
 static qn_status layer_norm_run(qn_run *r, qn_error *err)
 {
     const qn_tensor *x = &r->in[0];
-    job              j = { .dtype = x->dtype, .inner = 1, .cycle = 1 };
-    int64_t          dims[QN_MAX_RANK];
-    int32_t          axis = 0;
-    qn_status        st = qn_move_axis(qn_node_int(r->node, "axis", -1), x->rank, &axis, err);
+    job j = { .dtype = x->dtype, .inner = 1, .cycle = 1 };
+    int64_t dims[QN_MAX_RANK];
+    int32_t axis = 0;
+    qn_status st = qn_move_axis(qn_node_int(r->node, "axis", -1), x->rank, &axis, err);
 
     if (st == QN_OK) st = qn_move_output(r, 0, x->dtype, x->rank, x->dims, err);
     memcpy(dims, x->dims, sizeof dims);
@@ -239,8 +244,19 @@ static qn_status layer_norm_run(qn_run *r, qn_error *err)
 }
 
 const qn_op qn_op_layer_norm = {
-    .name = "LayerNormalization", .domain = "", .since = 17, .min_in = 2, .max_in = 3, .min_out = 1, .max_out = 3, .flags = QN_OP_INPLACE,
-    .infer = layer_norm_infer, .rows = layer_norm_rows, .lower = layer_norm_lower, .run = layer_norm_run, .kernels = "norm",
+    .name = "LayerNormalization",
+    .domain = "",
+    .since = 17,
+    .min_in = 2,
+    .max_in = 3,
+    .min_out = 1,
+    .max_out = 3,
+    .flags = QN_OP_INPLACE,
+    .infer = layer_norm_infer,
+    .rows = layer_norm_rows,
+    .lower = layer_norm_lower,
+    .run = layer_norm_run,
+    .kernels = "norm",
 };
 
 /* -- InstanceNormalization and GroupNormalization ------------------------------------------------------------------------- */
@@ -248,8 +264,8 @@ const qn_op qn_op_layer_norm = {
 static qn_status sample_norm_infer(qn_infer *c, qn_error *err)
 {
     const int64_t groups = qn_node_int(c->node, "num_groups", 1);
-    int64_t       channels;
-    qn_status     st = qn_move_need(c, 3, err);
+    int64_t channels;
+    qn_status st = qn_move_need(c, 3, err);
 
     for (int32_t i = 0; i < 3 && st == QN_OK; i++) st = qn_move_need_dtype(c, i, QN_SET_FLOAT, err);
     if (st == QN_OK) st = qn_move_need_rank(c, 0, 2, QN_MAX_RANK, err);
@@ -268,7 +284,7 @@ static int64_t n_groups(const qn_node *node, bool instance, const qn_tensor *x)
 static qn_status sample_norm_lower(qn_lower *lo, bool instance, qn_error *err)
 {
     const qn_tensor *x = &lo->in[0];
-    int64_t          groups;
+    int64_t groups;
 
     if (x->rank < 2) return QN_OK;
     groups = n_groups(lo->node, instance, x);
@@ -279,10 +295,10 @@ static qn_status sample_norm_lower(qn_lower *lo, bool instance, qn_error *err)
 static qn_status sample_norm_run(qn_run *r, bool instance, qn_error *err)
 {
     const qn_tensor *x = &r->in[0];
-    const bool       per_group = !instance && r->node->opset < 21;
-    job              j = { .dtype = x->dtype };
-    int64_t          groups, n_params;
-    qn_status        st;
+    const bool per_group = !instance && r->node->opset < 21;
+    job j = { .dtype = x->dtype };
+    int64_t groups, n_params;
+    qn_status st;
 
     if (x->rank < 2) return qn_error_set(err, QN_ERR_SHAPE, "x has rank %d, expected [n, c, ...]", (int)x->rank);
     if ((st = qn_move_output(r, 0, x->dtype, x->rank, x->dims, err)) != QN_OK) return st;
@@ -310,10 +326,32 @@ static qn_status group_norm_lower(qn_lower *lo, qn_error *err) { return sample_n
 static qn_status group_norm_run(qn_run *r, qn_error *err) { return sample_norm_run(r, false, err); }
 
 const qn_op qn_op_instance_norm = {
-    .name = "InstanceNormalization", .domain = "", .since = 1, .min_in = 3, .max_in = 3, .min_out = 1, .max_out = 1, .flags = QN_OP_INPLACE,
-    .infer = sample_norm_infer, .rows = qn_rows_leading, .lower = instance_norm_lower, .run = instance_norm_run, .kernels = "norm",
+    .name = "InstanceNormalization",
+    .domain = "",
+    .since = 1,
+    .min_in = 3,
+    .max_in = 3,
+    .min_out = 1,
+    .max_out = 1,
+    .flags = QN_OP_INPLACE,
+    .infer = sample_norm_infer,
+    .rows = qn_rows_leading,
+    .lower = instance_norm_lower,
+    .run = instance_norm_run,
+    .kernels = "norm",
 };
 const qn_op qn_op_group_norm = {
-    .name = "GroupNormalization", .domain = "", .since = 18, .min_in = 3, .max_in = 3, .min_out = 1, .max_out = 1, .flags = QN_OP_INPLACE,
-    .infer = sample_norm_infer, .rows = qn_rows_leading, .lower = group_norm_lower, .run = group_norm_run, .kernels = "norm",
+    .name = "GroupNormalization",
+    .domain = "",
+    .since = 18,
+    .min_in = 3,
+    .max_in = 3,
+    .min_out = 1,
+    .max_out = 1,
+    .flags = QN_OP_INPLACE,
+    .infer = sample_norm_infer,
+    .rows = qn_rows_leading,
+    .lower = group_norm_lower,
+    .run = group_norm_run,
+    .kernels = "norm",
 };

@@ -19,7 +19,7 @@ typedef enum form { FORM_SOFT, FORM_LOG, FORM_HARD } form;
 /* First reduced axis and one past the last. */
 static qn_status span(const qn_node *node, int32_t rank, int32_t *from, int32_t *to, qn_error *err)
 {
-    const bool    flat = node->opset < 13;
+    const bool flat = node->opset < 13;
     const int64_t axis = qn_node_int(node, "axis", flat ? 1 : -1);
 
     if (flat && axis == rank) { /* the matrix then has one column */
@@ -38,7 +38,7 @@ static qn_status span(const qn_node *node, int32_t rank, int32_t *from, int32_t 
 
 static qn_status softmax_infer(qn_infer *c, qn_error *err)
 {
-    int32_t   from, to;
+    int32_t from, to;
     qn_status st = qn_elem_infer(c, 1, QN_SET_FLOAT, QN_DTYPE_NONE, err);
 
     return st == QN_OK && c->in[0].rank >= 0 ? span(c->node, c->in[0].rank, &from, &to, err) : st;
@@ -87,21 +87,23 @@ static void soft_f64(const double *x, double *y, int64_t n, bool log_form)
 
 typedef struct job {
     const qn_softmax_kernel *kernel;
-    form                     form;
-    qn_dtype                 dtype;
-    int64_t                  n, inner; /* elements of a row, and their stride */
-    int64_t                  n_rows;
-    const char              *x;
-    char                    *y;
-    char                    *work; /* row_bytes for each member: COLS rows of the class; NULL if not needed */
-    size_t                   row_bytes;
+    form form;
+    qn_dtype dtype;
+    int64_t n, inner; /* elements of a row, and their stride */
+    int64_t n_rows;
+    const char *x;
+    char *y;
+    char *work; /* row_bytes for each member: COLS rows of the class; NULL if not needed */
+    size_t row_bytes;
 } job;
 
 static void one_row(const job *j, const void *x, void *y)
 {
     if (j->dtype == QN_F64) {
-        if (j->form == FORM_HARD) hard_f64(x, y, j->n);
-        else soft_f64(x, y, j->n, j->form == FORM_LOG);
+        if (j->form == FORM_HARD)
+            hard_f64(x, y, j->n);
+        else
+            soft_f64(x, y, j->n, j->form == FORM_LOG);
     } else if (j->form == FORM_HARD) {
         hard_f32(x, y, j->n);
     } else {
@@ -112,7 +114,7 @@ static void one_row(const job *j, const void *x, void *y)
 /* Rows in one piece, f32 or f64. */
 static void dense_rows(void *ctx, int64_t lo, int64_t hi, int member)
 {
-    const job    *j = ctx;
+    const job *j = ctx;
     const int64_t bytes = j->n * (int64_t)qn_dtype_size(j->dtype);
 
     (void)member;
@@ -125,10 +127,10 @@ static int64_t place(const job *j, int64_t row, int64_t i) { return (row / j->in
 /* Rows with a stride, or to be converted: into work memory, computed there, and back. */
 static void gathered_rows(void *ctx, int64_t lo, int64_t hi, int member)
 {
-    const job    *j = ctx;
+    const job *j = ctx;
     const int64_t size = (int64_t)qn_dtype_size(j->dtype), class_size = j->dtype == QN_F64 ? 8 : 4;
-    char         *work = j->work + (size_t)member * j->row_bytes;
-    qn_elem_buf   buf;
+    char *work = j->work + (size_t)member * j->row_bytes;
+    qn_elem_buf buf;
 
     for (int64_t first = lo; first < hi; first += COLS) {
         const int64_t m = hi - first < COLS ? hi - first : COLS;
@@ -139,7 +141,8 @@ static void gathered_rows(void *ctx, int64_t lo, int64_t hi, int member)
                        (size_t)class_size);
         for (int64_t c = 0; c < m; c++) one_row(j, work + c * j->n * class_size, work + c * j->n * class_size);
         for (int64_t i = 0; i < j->n; i++)
-            for (int64_t c = 0; c < m; c++) qn_elem_store(j->dtype, j->y + place(j, first + c, i) * size, 1, work + (c * j->n + i) * class_size);
+            for (int64_t c = 0; c < m; c++)
+                qn_elem_store(j->dtype, j->y + place(j, first + c, i) * size, 1, work + (c * j->n + i) * class_size);
     }
 }
 
@@ -154,9 +157,9 @@ static bool work_bytes(int64_t n, qn_dtype dtype, size_t *row)
 static qn_status softmax_lower(qn_lower *lo, qn_error *err)
 {
     const qn_tensor *x = &lo->in[0];
-    int32_t          from = 0, to = 0;
-    size_t           row, all;
-    qn_status        st;
+    int32_t from = 0, to = 0;
+    size_t row, all;
+    qn_status st;
 
     if (x->dtype == QN_F32) lo->kernel = qn_softmax_pick(lo->cpu)->name;
     if (x->rank < 0) return QN_OK;
@@ -170,11 +173,11 @@ static qn_status softmax_lower(qn_lower *lo, qn_error *err)
 static qn_status run(qn_run *r, form which, qn_error *err)
 {
     const qn_tensor *x = &r->in[0];
-    job              j = { .kernel = qn_softmax_pick(r->cpu), .form = which, .dtype = x->dtype, .x = x->data };
-    qn_move_work     w;
-    int32_t          from = 0, to = 0;
-    size_t           all;
-    qn_status        st = span(r->node, x->rank, &from, &to, err);
+    job j = { .kernel = qn_softmax_pick(r->cpu), .form = which, .dtype = x->dtype, .x = x->data };
+    qn_move_work w;
+    int32_t from = 0, to = 0;
+    size_t all;
+    qn_status st = span(r->node, x->rank, &from, &to, err);
 
     if (st == QN_OK) st = qn_move_output(r, 0, x->dtype, x->rank, x->dims, err);
     if (st != QN_OK) return st;
@@ -196,11 +199,22 @@ static qn_status run(qn_run *r, form which, qn_error *err)
     return QN_OK;
 }
 
-#define SOFTMAX(id, NAME, FORM)                                                                                                       \
-    static qn_status id##_run(qn_run *r, qn_error *err) { return run(r, FORM, err); }                                                 \
-    const qn_op qn_op_##id = {                                                                                                        \
-        .name = NAME, .domain = "", .since = 1, .min_in = 1, .max_in = 1, .min_out = 1, .max_out = 1, .flags = QN_OP_INPLACE,         \
-        .infer = softmax_infer, .rows = softmax_rows, .lower = softmax_lower, .run = id##_run, .kernels = "softmax",                  \
+#define SOFTMAX(id, NAME, FORM)                                                                                                            \
+    static qn_status id##_run(qn_run *r, qn_error *err) { return run(r, FORM, err); }                                                      \
+    const qn_op qn_op_##id = {                                                                                                             \
+        .name = NAME,                                                                                                                      \
+        .domain = "",                                                                                                                      \
+        .since = 1,                                                                                                                        \
+        .min_in = 1,                                                                                                                       \
+        .max_in = 1,                                                                                                                       \
+        .min_out = 1,                                                                                                                      \
+        .max_out = 1,                                                                                                                      \
+        .flags = QN_OP_INPLACE,                                                                                                            \
+        .infer = softmax_infer,                                                                                                            \
+        .rows = softmax_rows,                                                                                                              \
+        .lower = softmax_lower,                                                                                                            \
+        .run = id##_run,                                                                                                                   \
+        .kernels = "softmax",                                                                                                              \
     };
 
 SOFTMAX(softmax, "Softmax", FORM_SOFT)

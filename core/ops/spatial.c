@@ -20,7 +20,8 @@ static qn_status read_list(const qn_node *n, const char *name, int64_t want, int
     for (int64_t d = 0; d < want; d++) {
         out[d] = v ? v[d] : fallback;
         if (out[d] < lo || out[d] > largest)
-            return qn_error_set(err, QN_ERR_INVALID, "%s[%" PRId64 "] is %" PRId64 ", expected %" PRId64 "..%" PRId64, name, d, out[d], lo, largest);
+            return qn_error_set(err, QN_ERR_INVALID, "%s[%" PRId64 "] is %" PRId64 ", expected %" PRId64 "..%" PRId64, name, d, out[d], lo,
+                                largest);
     }
     return QN_OK;
 }
@@ -53,9 +54,11 @@ static qn_status read_kernel(const qn_node *n, const int64_t *kernel, qn_spatial
     st = read_list(n, "kernel_shape", s->n, given ? 1 : 0, 0, s->kernel, err);
     for (int32_t d = 0; d < s->n && kernel && st == QN_OK; d++) {
         if (kernel[d] == 0) continue;
-        if (kernel[d] > largest) return qn_error_set(err, QN_ERR_SHAPE, "a kernel of size %" PRId64 ", expected at most %" PRId64, kernel[d], largest);
+        if (kernel[d] > largest)
+            return qn_error_set(err, QN_ERR_SHAPE, "a kernel of size %" PRId64 ", expected at most %" PRId64, kernel[d], largest);
         if (given && kernel[d] != s->kernel[d])
-            return qn_error_set(err, QN_ERR_INVALID, "kernel_shape[%d] is %" PRId64 ", the weight has %" PRId64, (int)d, s->kernel[d], kernel[d]);
+            return qn_error_set(err, QN_ERR_INVALID, "kernel_shape[%d] is %" PRId64 ", the weight has %" PRId64, (int)d, s->kernel[d],
+                                kernel[d]);
         s->kernel[d] = kernel[d];
     }
     return st;
@@ -68,7 +71,8 @@ qn_status qn_spatial_read(const qn_node *n, int32_t rank, const int64_t *kernel,
 
     *s = (qn_spatial){ .n = rank - 2, .ceil_mode = qn_node_int(n, "ceil_mode", 0) != 0 };
     if (rank < 3) return qn_error_set(err, QN_ERR_SHAPE, "rank %d, expected [batch, channels, spatial...]", (int)rank);
-    if (s->n > QN_SPATIAL_MAX) return qn_error_set(err, QN_ERR_UNSUPPORTED, "%d spatial dimensions, Quern has at most %d", (int)s->n, QN_SPATIAL_MAX);
+    if (s->n > QN_SPATIAL_MAX)
+        return qn_error_set(err, QN_ERR_UNSUPPORTED, "%d spatial dimensions, Quern has at most %d", (int)s->n, QN_SPATIAL_MAX);
     st = read_auto_pad(n, &s->auto_pad, err);
     if (st == QN_OK) st = read_kernel(n, kernel, s, err);
     if (st == QN_OK) st = read_list(n, "strides", s->n, 1, 1, s->stride, err);
@@ -95,8 +99,9 @@ static int64_t extent(const qn_spatial *s, int32_t d) { return (s->kernel[d] - 1
 
 static qn_status does_not_fit(const qn_spatial *s, int32_t d, int64_t in, qn_error *err)
 {
-    return qn_error_set(err, QN_ERR_SHAPE, "spatial dimension %d: a window of %" PRId64 " does not fit in %" PRId64 " + %" PRId64 " padding",
-                        (int)d, extent(s, d), in, s->pad[d] + s->pad_end[d]);
+    return qn_error_set(err, QN_ERR_SHAPE,
+                        "spatial dimension %d: a window of %" PRId64 " does not fit in %" PRId64 " + %" PRId64 " padding", (int)d,
+                        extent(s, d), in, s->pad[d] + s->pad_end[d]);
 }
 
 qn_status qn_spatial_sizes(qn_spatial *s, const int64_t *in, int64_t *out, qn_error *err)
@@ -144,7 +149,8 @@ qn_status qn_spatial_infer(const qn_infer *c, const qn_spatial *s, int32_t d, qn
     one.pad[0] = s->pad[d];
     one.pad_end[0] = s->pad_end[d];
     if (qn_dims_value(c->dims, in, &v)) {
-        qn_status st = v > INT64_MAX / 4 ? qn_error_set(err, QN_ERR_LIMIT, "a dimension of %" PRId64, v) : qn_spatial_sizes(&one, &v, &n, err);
+        qn_status st =
+            v > INT64_MAX / 4 ? qn_error_set(err, QN_ERR_LIMIT, "a dimension of %" PRId64, v) : qn_spatial_sizes(&one, &v, &n, err);
 
         if (st == QN_OK) *out = qn_dims_const(c->dims, n);
         return st;
@@ -191,8 +197,9 @@ static qn_status check_channels(const qn_infer *c, const qn_type *x, const qn_ty
     if (channels % group != 0 || channels == 0)
         return qn_error_set(err, QN_ERR_SHAPE, "%" PRId64 " channels do not divide into %" PRId64 " groups", channels, group);
     if (qn_dims_value(c->dims, w->dims[1], &per) && per != channels / group)
-        return qn_error_set(err, QN_ERR_SHAPE, "the weight takes %" PRId64 " channels a group, the input has %" PRId64 " in %" PRId64 " groups", per,
-                            channels, group);
+        return qn_error_set(err, QN_ERR_SHAPE,
+                            "the weight takes %" PRId64 " channels a group, the input has %" PRId64 " in %" PRId64 " groups", per, channels,
+                            group);
     return QN_OK;
 }
 
@@ -203,7 +210,8 @@ static qn_status check_bias(const qn_infer *c, int32_t ib, const qn_type *w, qn_
     if (ib < 0 || !qn_infer_has(c, ib)) return QN_OK;
     b = &c->in[ib];
     if (b->rank >= 0 && b->rank != 1) return qn_error_set(err, QN_ERR_SHAPE, "the bias has rank %d, expected 1", (int)b->rank);
-    if (b->rank == 1 && qn_linear_differ(c, b->dims[0], w->dims[0])) return qn_error_set(err, QN_ERR_SHAPE, "the bias is not one number per output channel");
+    if (b->rank == 1 && qn_linear_differ(c, b->dims[0], w->dims[0]))
+        return qn_error_set(err, QN_ERR_SHAPE, "the bias is not one number per output channel");
     return QN_OK;
 }
 
@@ -218,7 +226,8 @@ qn_status qn_conv_infer_shape(qn_infer *c, int32_t ix, int32_t iw, int32_t ib, q
     if (st != QN_OK) return st;
     c->out[0].dtype = dtype;
     if (x->rank < 0 || w->rank < 0) return QN_OK;
-    if (x->rank != w->rank) return qn_error_set(err, QN_ERR_SHAPE, "input has rank %d, the weight %d, expected the same", (int)x->rank, (int)w->rank);
+    if (x->rank != w->rank)
+        return qn_error_set(err, QN_ERR_SHAPE, "input has rank %d, the weight %d, expected the same", (int)x->rank, (int)w->rank);
     for (int32_t d = 2; d < w->rank; d++) {
         int64_t v;
 
@@ -254,7 +263,8 @@ qn_status qn_conv_shape_of(const qn_node *n, const qn_tensor *x, const qn_tensor
     if (st == QN_OK) st = qn_spatial_sizes(&s, x->dims + 2, out, err);
     if (st != QN_OK) return st;
     if (x->dims[1] == 0 || x->dims[1] % group != 0 || w->dims[1] != x->dims[1] / group || w->dims[0] % group != 0)
-        return qn_error_set(err, QN_ERR_SHAPE, "%" PRId64 " channels, a weight [%" PRId64 ",%" PRId64 ",...] and %" PRId64 " groups do not go together",
+        return qn_error_set(err, QN_ERR_SHAPE,
+                            "%" PRId64 " channels, a weight [%" PRId64 ",%" PRId64 ",...] and %" PRId64 " groups do not go together",
                             x->dims[1], w->dims[0], w->dims[1], group);
     qn_spatial_shape(&s, x, w->dims[0], group, out, shape);
     return QN_OK;

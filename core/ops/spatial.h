@@ -12,12 +12,12 @@ typedef enum qn_auto_pad { QN_PAD_NOTSET = 0, QN_PAD_VALID, QN_PAD_SAME_UPPER, Q
 
 /* Index 0 is the outermost spatial dimension. */
 typedef struct qn_spatial {
-    int32_t     n;                       /* spatial dimensions, 1..QN_SPATIAL_MAX */
-    int64_t     kernel[QN_SPATIAL_MAX];  /* 1..2^31-1; 0: not known yet */
-    int64_t     stride[QN_SPATIAL_MAX], dilation[QN_SPATIAL_MAX]; /* 1..2^31-1 */
-    int64_t     pad[QN_SPATIAL_MAX], pad_end[QN_SPATIAL_MAX];     /* 0..2^31-1; for SAME set by qn_spatial_sizes() */
+    int32_t n;                                                /* spatial dimensions, 1..QN_SPATIAL_MAX */
+    int64_t kernel[QN_SPATIAL_MAX];                           /* 1..2^31-1; 0: not known yet */
+    int64_t stride[QN_SPATIAL_MAX], dilation[QN_SPATIAL_MAX]; /* 1..2^31-1 */
+    int64_t pad[QN_SPATIAL_MAX], pad_end[QN_SPATIAL_MAX];     /* 0..2^31-1; for SAME set by qn_spatial_sizes() */
     qn_auto_pad auto_pad;
-    bool        ceil_mode;
+    bool ceil_mode;
 } qn_spatial;
 
 /* Read kernel_shape, strides, dilations, pads, auto_pad, ceil_mode for a tensor of this rank (batch and channels included).

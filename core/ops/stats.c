@@ -6,7 +6,7 @@
 int64_t qn_stats_gather(qn_axes_reader *r, qn_dtype dtype, const void *x, qn_elem_buf *chunk)
 {
     const size_t class_size = qn_elem_class_of(dtype) == QN_ELEM_F32 ? 4 : 8;
-    int64_t      have = 0, offset, step, n;
+    int64_t have = 0, offset, step, n;
 
     while (have < QN_ELEM_CHUNK && qn_axes_next(r, QN_ELEM_CHUNK - have, &offset, &step, &n)) {
         qn_elem_buf buf;
@@ -20,10 +20,10 @@ int64_t qn_stats_gather(qn_axes_reader *r, qn_dtype dtype, const void *x, qn_ele
 
 void qn_stats_f32(const qn_reduce_kernel *kernel, const qn_axes *a, int64_t g, qn_dtype dtype, const void *x, float *mean, float *var)
 {
-    float          sum[QN_REDUCE_LANES] = { 0 }, dev[QN_REDUCE_LANES] = { 0 };
+    float sum[QN_REDUCE_LANES] = { 0 }, dev[QN_REDUCE_LANES] = { 0 };
     qn_axes_reader r;
-    qn_elem_buf    chunk;
-    int64_t        n;
+    qn_elem_buf chunk;
+    int64_t n;
 
     qn_axes_read(a, g, &r);
     while ((n = qn_stats_gather(&r, dtype, x, &chunk)) > 0) kernel->feed[QN_REDUCE_SUM](sum, chunk.f32, n);
@@ -55,10 +55,10 @@ static double finish_f64(double *acc)
 
 void qn_stats_f64(const qn_axes *a, int64_t g, const void *x, double *mean, double *var)
 {
-    double         sum[QN_REDUCE_LANES] = { 0 }, dev[QN_REDUCE_LANES] = { 0 };
+    double sum[QN_REDUCE_LANES] = { 0 }, dev[QN_REDUCE_LANES] = { 0 };
     qn_axes_reader r;
-    qn_elem_buf    chunk;
-    int64_t        n;
+    qn_elem_buf chunk;
+    int64_t n;
 
     qn_axes_read(a, g, &r);
     while ((n = qn_stats_gather(&r, QN_F64, x, &chunk)) > 0) feed_f64(sum, (const double *)(const void *)&chunk, n, 0, 1);

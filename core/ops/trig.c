@@ -8,15 +8,24 @@
 
 #include <math.h>
 
-#define TRIG(id, NAME, SINCE)                                                                                                        \
-    QN_ELEM_FN1(id##_f32, float, float, id((double)u))                                                                               \
-    QN_ELEM_FN1(id##_f64, double, double, id(u))                                                                                     \
-    static const qn_elem_op id##_op = { .n_in = 1, .fn = { id##_f32, id##_f64, NULL, NULL } };                                       \
-    static qn_status        id##_infer(qn_infer *c, qn_error *err) { return qn_elem_infer(c, 1, QN_SET_FLOAT, QN_DTYPE_NONE, err); } \
-    static qn_status        id##_run(qn_run *r, qn_error *err) { return qn_elem_run(r, &id##_op, 0, 0, err); }                       \
-    const qn_op             qn_op_##id = {                                                                                           \
-                    .name = NAME, .domain = "", .since = SINCE, .min_in = 1, .max_in = 1, .min_out = 1, .max_out = 1,                \
-                    .flags = QN_OP_INPLACE, .infer = id##_infer, .rows = qn_rows_elementwise, .run = id##_run,                       \
+#define TRIG(id, NAME, SINCE)                                                                                                              \
+    QN_ELEM_FN1(id##_f32, float, float, id((double)u))                                                                                     \
+    QN_ELEM_FN1(id##_f64, double, double, id(u))                                                                                           \
+    static const qn_elem_op id##_op = { .n_in = 1, .fn = { id##_f32, id##_f64, NULL, NULL } };                                             \
+    static qn_status id##_infer(qn_infer *c, qn_error *err) { return qn_elem_infer(c, 1, QN_SET_FLOAT, QN_DTYPE_NONE, err); }              \
+    static qn_status id##_run(qn_run *r, qn_error *err) { return qn_elem_run(r, &id##_op, 0, 0, err); }                                    \
+    const qn_op qn_op_##id = {                                                                                                             \
+        .name = NAME,                                                                                                                      \
+        .domain = "",                                                                                                                      \
+        .since = SINCE,                                                                                                                    \
+        .min_in = 1,                                                                                                                       \
+        .max_in = 1,                                                                                                                       \
+        .min_out = 1,                                                                                                                      \
+        .max_out = 1,                                                                                                                      \
+        .flags = QN_OP_INPLACE,                                                                                                            \
+        .infer = id##_infer,                                                                                                               \
+        .rows = qn_rows_elementwise,                                                                                                       \
+        .run = id##_run,                                                                                                                   \
     };
 
 TRIG(sin, "Sin", 7)

@@ -67,14 +67,24 @@ static qn_status infer(qn_infer *c, uint32_t set, const qn_elem_known *known, qn
     return st;
 }
 
-#define UNARY(id, NAME, SINCE, SET, FAST, KERNEL, I64, U64, KNOWN, FAMILY)                                                           \
-    static const qn_elem_op id##_op = { .n_in = 1, .fast = FAST, .kernel = KERNEL, .fn = { NULL, id##_f64, I64, U64 } };             \
-    static qn_status        id##_infer(qn_infer *c, qn_error *err) { return infer(c, SET, KNOWN, err); }                             \
-    static qn_status        id##_run(qn_run *r, qn_error *err) { return qn_elem_run(r, &id##_op, 0, 0, err); }                       \
-    const qn_op             qn_op_##id = {                                                                                           \
-                    .name = NAME, .domain = "", .since = SINCE, .min_in = 1, .max_in = 1, .min_out = 1, .max_out = 1,                \
-                    .flags = QN_OP_INPLACE, .infer = id##_infer, .rows = qn_rows_elementwise, .lower = qn_elem_lower,                \
-                    .run = id##_run, .kernels = FAMILY,                                                                              \
+#define UNARY(id, NAME, SINCE, SET, FAST, KERNEL, I64, U64, KNOWN, FAMILY)                                                                 \
+    static const qn_elem_op id##_op = { .n_in = 1, .fast = FAST, .kernel = KERNEL, .fn = { NULL, id##_f64, I64, U64 } };                   \
+    static qn_status id##_infer(qn_infer *c, qn_error *err) { return infer(c, SET, KNOWN, err); }                                          \
+    static qn_status id##_run(qn_run *r, qn_error *err) { return qn_elem_run(r, &id##_op, 0, 0, err); }                                    \
+    const qn_op qn_op_##id = {                                                                                                             \
+        .name = NAME,                                                                                                                      \
+        .domain = "",                                                                                                                      \
+        .since = SINCE,                                                                                                                    \
+        .min_in = 1,                                                                                                                       \
+        .max_in = 1,                                                                                                                       \
+        .min_out = 1,                                                                                                                      \
+        .max_out = 1,                                                                                                                      \
+        .flags = QN_OP_INPLACE,                                                                                                            \
+        .infer = id##_infer,                                                                                                               \
+        .rows = qn_rows_elementwise,                                                                                                       \
+        .lower = qn_elem_lower,                                                                                                            \
+        .run = id##_run,                                                                                                                   \
+        .kernels = FAMILY,                                                                                                                 \
     };
 
 UNARY(abs, "Abs", 1, QN_SET_NUMERIC, QN_ELEM_UNARY, QN_UNARY_ABS, abs_i64, same_u64, &abs_known, "eltwise")
@@ -112,10 +122,26 @@ static qn_status is_inf_run(qn_run *r, qn_error *err)
 }
 
 const qn_op qn_op_is_nan = {
-    .name = "IsNaN", .domain = "", .since = 9, .min_in = 1, .max_in = 1, .min_out = 1, .max_out = 1,
-    .infer = question_infer, .rows = qn_rows_elementwise, .run = is_nan_run,
+    .name = "IsNaN",
+    .domain = "",
+    .since = 9,
+    .min_in = 1,
+    .max_in = 1,
+    .min_out = 1,
+    .max_out = 1,
+    .infer = question_infer,
+    .rows = qn_rows_elementwise,
+    .run = is_nan_run,
 };
 const qn_op qn_op_is_inf = {
-    .name = "IsInf", .domain = "", .since = 10, .min_in = 1, .max_in = 1, .min_out = 1, .max_out = 1,
-    .infer = question_infer, .rows = qn_rows_elementwise, .run = is_inf_run,
+    .name = "IsInf",
+    .domain = "",
+    .since = 10,
+    .min_in = 1,
+    .max_in = 1,
+    .min_out = 1,
+    .max_out = 1,
+    .infer = question_infer,
+    .rows = qn_rows_elementwise,
+    .run = is_inf_run,
 };

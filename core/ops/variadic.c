@@ -23,7 +23,7 @@ QN_ELEM_FN2(sum_f64, double, double, u + v)
 static void over_f32(qn_elem_env *env, const void *const *x, void *y, int64_t n)
 {
     const float *p = x[0];
-    float       *out = y;
+    float *out = y;
 
     for (int64_t i = 0; i < n; i++) out[i] = p[i] / env->a;
 }
@@ -31,7 +31,7 @@ static void over_f32(qn_elem_env *env, const void *const *x, void *y, int64_t n)
 static void over_f64(qn_elem_env *env, const void *const *x, void *y, int64_t n)
 {
     const double *p = x[0];
-    double       *out = y;
+    double *out = y;
 
     for (int64_t i = 0; i < n; i++) out[i] = p[i] / (double)env->a;
 }
@@ -66,11 +66,11 @@ static qn_status infer(qn_infer *c, uint32_t set, const qn_elem_known *known, qn
 /* Input 0 may lie under the output: it is read first. */
 static qn_status fold(qn_run *r, const qn_elem_op *op, bool mean, qn_error *err)
 {
-    const int32_t    n = r->node->n_in;
-    int64_t          dims[QN_MAX_RANK] = { 0 };
-    int32_t          rank = 0;
+    const int32_t n = r->node->n_in;
+    int64_t dims[QN_MAX_RANK] = { 0 };
+    int32_t rank = 0;
     const qn_tensor *y = &r->out[0];
-    qn_status        st = QN_OK;
+    qn_status st = QN_OK;
 
     for (int32_t i = 0; i < n && st == QN_OK; i++) st = qn_broadcast_shape(rank, dims, r->in[i].rank, r->in[i].dims, &rank, dims, err);
     if (st == QN_OK) st = qn_move_output(r, 0, r->in[0].dtype, rank, dims, err);
@@ -85,13 +85,23 @@ static qn_status fold(qn_run *r, const qn_elem_op *op, bool mean, qn_error *err)
     return st;
 }
 
-#define VARIADIC(id, NAME, SET, OP, KNOWN, MEAN)                                                                                     \
-    static qn_status id##_infer(qn_infer *c, qn_error *err) { return infer(c, SET, KNOWN, err); }                                    \
-    static qn_status id##_run(qn_run *r, qn_error *err) { return fold(r, &OP, MEAN, err); }                                          \
-    const qn_op qn_op_##id = {                                                                                                       \
-        .name = NAME, .domain = "", .since = 1, .min_in = 1, .max_in = 1, .min_out = 1, .max_out = 1,                                \
-        .flags = QN_OP_INPLACE | QN_OP_VARIADIC, .infer = id##_infer, .rows = qn_rows_elementwise, .lower = qn_elem_lower,           \
-        .run = id##_run, .kernels = "eltwise",                                                                                       \
+#define VARIADIC(id, NAME, SET, OP, KNOWN, MEAN)                                                                                           \
+    static qn_status id##_infer(qn_infer *c, qn_error *err) { return infer(c, SET, KNOWN, err); }                                          \
+    static qn_status id##_run(qn_run *r, qn_error *err) { return fold(r, &OP, MEAN, err); }                                                \
+    const qn_op qn_op_##id = {                                                                                                             \
+        .name = NAME,                                                                                                                      \
+        .domain = "",                                                                                                                      \
+        .since = 1,                                                                                                                        \
+        .min_in = 1,                                                                                                                       \
+        .max_in = 1,                                                                                                                       \
+        .min_out = 1,                                                                                                                      \
+        .max_out = 1,                                                                                                                      \
+        .flags = QN_OP_INPLACE | QN_OP_VARIADIC,                                                                                           \
+        .infer = id##_infer,                                                                                                               \
+        .rows = qn_rows_elementwise,                                                                                                       \
+        .lower = qn_elem_lower,                                                                                                            \
+        .run = id##_run,                                                                                                                   \
+        .kernels = "eltwise",                                                                                                              \
     };
 
 VARIADIC(max, "Max", QN_SET_NUMERIC, max_op, &max_known, false)

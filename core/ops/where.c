@@ -10,9 +10,9 @@
 
 static void pass_known(qn_infer *c)
 {
-    int32_t       n[3], most = 1;
+    int32_t n[3], most = 1;
     const qn_dim *e[3];
-    qn_known     *known;
+    qn_known *known;
 
     if (c->out[0].rank < 0 || c->out[0].rank > 1) return;
     for (int32_t i = 0; i < 3; i++) {
@@ -25,18 +25,20 @@ static void pass_known(qn_infer *c)
     if (!known || (known->rank == 0 && most != 1)) return;
     for (int32_t i = 0; i < most; i++) {
         const qn_dim x = e[1][n[1] == 1 ? 0 : i], y = e[2][n[2] == 1 ? 0 : i];
-        int64_t      take;
+        int64_t take;
 
-        if (qn_move_number(c, e[0][n[0] == 1 ? 0 : i], &take)) known->elems[i] = take ? x : y;
-        else if (x == y) known->elems[i] = x;
+        if (qn_move_number(c, e[0][n[0] == 1 ? 0 : i], &take))
+            known->elems[i] = take ? x : y;
+        else if (x == y)
+            known->elems[i] = x;
     }
     c->out_known[0] = known;
 }
 
 static qn_status where_infer(qn_infer *c, qn_error *err)
 {
-    qn_dtype  x, y;
-    qn_type   xy;
+    qn_dtype x, y;
+    qn_type xy;
     qn_status st = qn_move_need(c, 3, err);
 
     if (st == QN_OK) st = qn_move_need_dtype(c, 0, QN_SET_BOOL, err);
@@ -53,12 +55,12 @@ static qn_status where_infer(qn_infer *c, qn_error *err)
     return QN_OK;
 }
 
-#define PICK(T)                                                                                   \
-    do {                                                                                          \
-        const T *a = x[1], *b = x[2];                                                             \
-        T       *out = y;                                                                         \
-                                                                                                  \
-        for (int64_t i = 0; i < n; i++) out[i] = c[i * step[0]] ? a[i * step[1]] : b[i * step[2]]; \
+#define PICK(T)                                                                                                                            \
+    do {                                                                                                                                   \
+        const T *a = x[1], *b = x[2];                                                                                                      \
+        T *out = y;                                                                                                                        \
+                                                                                                                                           \
+        for (int64_t i = 0; i < n; i++) out[i] = c[i * step[0]] ? a[i * step[1]] : b[i * step[2]];                                         \
     } while (0)
 
 static void where_span(void *ctx, const void *const *x, const int64_t *step, void *y, int64_t n)
@@ -78,17 +80,17 @@ static void where_span(void *ctx, const void *const *x, const int64_t *step, voi
 /* One pass over the three inputs: with y NULL it counts bytes, else it copies them. */
 static size_t string_pass(const qn_run *r, int32_t rank, const int64_t *dims, uint64_t *offsets, char *blob)
 {
-    int64_t     strides[3][QN_MAX_RANK], k = 0;
+    int64_t strides[3][QN_MAX_RANK], k = 0;
     qn_odometer o;
-    size_t      bytes = 0;
+    size_t bytes = 0;
 
     for (int32_t i = 0; i < 3; i++) qn_broadcast_strides(r->in[i].rank, r->in[i].dims, rank, dims, strides[i]);
     qn_odometer_init(&o, 3, rank, dims, strides);
     for (bool more = o.n_outer > 0; more; more = qn_odometer_next(&o)) {
         for (int64_t i = 0; i < o.n_inner; i++) {
             const int32_t from = ((const uint8_t *)r->in[0].data)[o.at[0] + i * o.step[0]] ? 1 : 2;
-            size_t        len;
-            const char   *s = qn_strings_get(&r->in[from], o.at[from] + i * o.step[from], &len);
+            size_t len;
+            const char *s = qn_strings_get(&r->in[from], o.at[from] + i * o.step[from], &len);
 
             if (blob) {
                 memcpy(blob + bytes, s, len);
@@ -102,8 +104,8 @@ static size_t string_pass(const qn_run *r, int32_t rank, const int64_t *dims, ui
 
 static qn_status where_strings(qn_run *r, int32_t rank, const int64_t *dims, qn_error *err)
 {
-    int64_t   n;
-    size_t    bytes, blob = string_pass(r, rank, dims, NULL, NULL);
+    int64_t n;
+    size_t bytes, blob = string_pass(r, rank, dims, NULL, NULL);
     qn_status st = qn_shape_count(rank, dims, &n, err);
 
     if (st != QN_OK) return st;
@@ -117,10 +119,10 @@ static qn_status where_strings(qn_run *r, int32_t rank, const int64_t *dims, qn_
 static qn_status where_run(qn_run *r, qn_error *err)
 {
     const qn_tensor *in[3] = { &r->in[0], &r->in[1], &r->in[2] };
-    int64_t          dims[QN_MAX_RANK] = { 0 };
-    int32_t          rank = 0;
-    size_t           size = qn_dtype_size(r->in[1].dtype);
-    qn_status        st = qn_broadcast_tensors(in, 3, &rank, dims, err);
+    int64_t dims[QN_MAX_RANK] = { 0 };
+    int32_t rank = 0;
+    size_t size = qn_dtype_size(r->in[1].dtype);
+    qn_status st = qn_broadcast_tensors(in, 3, &rank, dims, err);
 
     if (st != QN_OK) return st;
     if (r->in[1].dtype == QN_STRING) return where_strings(r, rank, dims, err);
@@ -130,6 +132,15 @@ static qn_status where_run(qn_run *r, qn_error *err)
 }
 
 const qn_op qn_op_where = {
-    .name = "Where", .domain = "", .since = 9, .min_in = 3, .max_in = 3, .min_out = 1, .max_out = 1, .flags = QN_OP_INPLACE,
-    .infer = where_infer, .rows = qn_rows_elementwise, .run = where_run,
+    .name = "Where",
+    .domain = "",
+    .since = 9,
+    .min_in = 3,
+    .max_in = 3,
+    .min_out = 1,
+    .max_out = 1,
+    .flags = QN_OP_INPLACE,
+    .infer = where_infer,
+    .rows = qn_rows_elementwise,
+    .run = where_run,
 };

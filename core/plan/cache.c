@@ -13,10 +13,14 @@ void qn_plan_cache_init(qn_plan_cache *c, uint64_t limit_bytes)
 
 static void unlink_plan(qn_plan_cache *c, qn_plan *p)
 {
-    if (p->newer) p->newer->older = p->older;
-    else c->newest = p->older;
-    if (p->older) p->older->newer = p->newer;
-    else c->oldest = p->newer;
+    if (p->newer)
+        p->newer->older = p->older;
+    else
+        c->newest = p->older;
+    if (p->older)
+        p->older->newer = p->newer;
+    else
+        c->oldest = p->newer;
     p->newer = p->older = NULL;
 }
 
@@ -24,8 +28,10 @@ static void push_plan(qn_plan_cache *c, qn_plan *p)
 {
     p->older = c->newest;
     p->newer = NULL;
-    if (c->newest) c->newest->newer = p;
-    else c->oldest = p;
+    if (c->newest)
+        c->newest->newer = p;
+    else
+        c->oldest = p;
     c->newest = p;
 }
 

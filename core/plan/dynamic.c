@@ -49,7 +49,7 @@ static void drop_idle_slabs(qn_session *s)
 qn_status qn_session_slab(qn_session *s, qn_value_id id, size_t bytes, void **out, qn_error *err)
 {
     qn_slab *slab;
-    size_t   cap;
+    size_t cap;
 
     *out = NULL;
     if (!s->slabs) s->slabs = calloc((size_t)s->model->lowered->n_values, sizeof *s->slabs);
@@ -83,7 +83,8 @@ static qn_status ensure_scratch(qn_session *s, size_t bytes, qn_error *err)
     s->scratch = NULL;
     s->scratch_cap = 0;
     if (!qn_size_align(bytes, QN_PLAN_ALIGN, &cap) || !fits(s, cap))
-        return qn_error_set(err, QN_ERR_LIMIT, "%zu bytes of scratch in a session of at most %" PRIu64, bytes, s->model->limits.arena_bytes);
+        return qn_error_set(err, QN_ERR_LIMIT, "%zu bytes of scratch in a session of at most %" PRIu64, bytes,
+                            s->model->limits.arena_bytes);
     s->scratch = aligned_alloc(QN_PLAN_ALIGN, cap);
     if (!s->scratch) return qn_error_set(err, QN_ERR_NOMEM, "%zu bytes of scratch", bytes);
     s->scratch_cap = cap;
@@ -95,10 +96,10 @@ static qn_status ensure_scratch(qn_session *s, size_t bytes, qn_error *err)
 qn_status qn_run_output(qn_run *r, int32_t i, qn_dtype dtype, int32_t rank, const int64_t *dims, size_t bytes, qn_error *err)
 {
     qn_session *s = r->session;
-    qn_tensor   t = { .dtype = dtype, .rank = rank };
+    qn_tensor t = { .dtype = dtype, .rank = rank };
     qn_value_id id = i >= 0 && i < r->node->n_out ? r->node->out[i] : QN_NONE;
-    int64_t     count;
-    qn_status   st;
+    int64_t count;
+    qn_status st;
 
     if (!s) return qn_error_set(err, QN_ERR_UNSUPPORTED, "an output of unknown size without a session is unsupported");
     if (id == QN_NONE) return qn_error_set(err, QN_ERR_INTERNAL, "output %" PRId32 " is left out", i);
@@ -137,7 +138,7 @@ void qn_session_drop_dynamics(qn_session *s)
 static bool is_small(const qn_tensor *t)
 {
     int64_t count = qn_tensor_count(t);
-    bool    integer = t->dtype == QN_I64 || t->dtype == QN_I32 || t->dtype == QN_BOOL;
+    bool integer = t->dtype == QN_I64 || t->dtype == QN_I32 || t->dtype == QN_BOOL;
 
     return count <= (integer ? QN_PLAN_CONST_INTS : QN_PLAN_CONST_ANY) && (t->data || count == 0);
 }
@@ -145,12 +146,12 @@ static bool is_small(const qn_tensor *t)
 /* Types of the outputs from the tensors at hand. tmp and dims last until the shapes were read. */
 static qn_status infer_now(qn_session *s, const qn_run *r, qn_dims *dims, qn_arena *tmp, qn_type *out, qn_error *err)
 {
-    const qn_node    *n = r->node;
-    size_t            n_in = (size_t)n->n_in, n_out = (size_t)n->n_out;
-    qn_type          *in = qn_arena_array(tmp, n_in, sizeof *in);
-    const qn_known  **in_known = qn_arena_array(tmp, n_in, sizeof(qn_known *));
+    const qn_node *n = r->node;
+    size_t n_in = (size_t)n->n_in, n_out = (size_t)n->n_out;
+    qn_type *in = qn_arena_array(tmp, n_in, sizeof *in);
+    const qn_known **in_known = qn_arena_array(tmp, n_in, sizeof(qn_known *));
     const qn_tensor **in_const = qn_arena_array(tmp, n_in, sizeof(qn_tensor *));
-    qn_known        **out_known = qn_arena_array(tmp, n_out, sizeof(qn_known *));
+    qn_known **out_known = qn_arena_array(tmp, n_out, sizeof(qn_known *));
 
     if (!in || !in_known || !in_const || !out_known) return qn_error_set(err, QN_ERR_NOMEM, "types");
     for (int32_t i = 0; i < n->n_in; i++) {
@@ -161,7 +162,8 @@ static qn_status infer_now(qn_session *s, const qn_run *r, qn_dims *dims, qn_are
         for (int32_t d = 0; d < r->in[i].rank; d++) in[i].dims[d] = qn_dims_const(dims, r->in[i].dims[d]);
         if (is_small(&r->in[i])) in_const[i] = &r->in[i];
     }
-    for (int32_t i = 0; i < n->n_out; i++) out[i] = (qn_type){ .rank = -1, .quant = { .scale = QN_NONE, .zero_point = QN_NONE, .axis = -1 } };
+    for (int32_t i = 0; i < n->n_out; i++)
+        out[i] = (qn_type){ .rank = -1, .quant = { .scale = QN_NONE, .zero_point = QN_NONE, .axis = -1 } };
     return qn_infer_node((qn_graph *)(uintptr_t)s->plan->graph, n, dims, tmp, in, in_known, in_const, out, out_known, err);
 }
 
@@ -169,9 +171,9 @@ static qn_status infer_now(qn_session *s, const qn_run *r, qn_dims *dims, qn_are
 static qn_status place_output(qn_session *s, qn_run *r, int32_t i, const qn_type *t, const qn_dims *dims, qn_error *err)
 {
     qn_value_id id = r->node->out[i];
-    qn_tensor  *out = &r->out[i];
-    bool        whole = t->rank >= 0 && t->dtype != QN_DTYPE_NONE && t->dtype != QN_STRING;
-    qn_status   st;
+    qn_tensor *out = &r->out[i];
+    bool whole = t->rank >= 0 && t->dtype != QN_DTYPE_NONE && t->dtype != QN_STRING;
+    qn_status st;
 
     if (id == QN_NONE || s->plan->values[id].home == QN_HOME_ARENA) return QN_OK;
     if (t->kind != QN_KIND_TENSOR) return qn_error_set(err, QN_ERR_UNSUPPORTED, "output %" PRId32 " is unsupported: not a tensor", i);
@@ -188,9 +190,9 @@ static qn_status place_output(qn_session *s, qn_run *r, int32_t i, const qn_type
 
 static qn_status shape_outputs(qn_session *s, qn_run *r, qn_error *err)
 {
-    qn_arena  tmp;
-    qn_dims  *dims = NULL;
-    qn_type  *out;
+    qn_arena tmp;
+    qn_dims *dims = NULL;
+    qn_type *out;
     qn_status st = qn_dims_create(&dims, err);
 
     qn_arena_init(&tmp, 0);
@@ -216,12 +218,12 @@ static bool same_shape(const qn_tensor *a, const qn_tensor *b)
 static qn_status lower_now(qn_session *s, qn_dynamic *d, const qn_run *r, qn_error *err)
 {
     const qn_node *n = r->node;
-    int32_t        n_io = n->n_in + n->n_out;
-    qn_dynamic     made = { .kernel = "plain", .why = "" };
-    qn_weight    **weights;
-    qn_lower       lo;
-    bool           same = d->lowered;
-    qn_status      st = QN_OK;
+    int32_t n_io = n->n_in + n->n_out;
+    qn_dynamic made = { .kernel = "plain", .why = "" };
+    qn_weight **weights;
+    qn_lower lo;
+    bool same = d->lowered;
+    qn_status st = QN_OK;
 
     for (int32_t i = 0; i < n_io && same; i++) same = same_shape(&d->shapes[i], i < n->n_in ? &r->in[i] : &r->out[i - n->n_in]);
     if (same) return QN_OK;
@@ -239,8 +241,18 @@ static qn_status lower_now(qn_session *s, qn_dynamic *d, const qn_run *r, qn_err
         if (i >= n->n_in || !weights[i]) made.shapes[i].data = NULL;
         if (i >= n->n_in && !r->out[i - n->n_in].data) made.shapes[i].rank = -1;
     }
-    lo = (qn_lower){ .arena = &made.arena, .store = s->model->store, .cpu = s->plan->cpu, .bits = s->model->bits, .team_size = s->plan->team_size,
-                     .node = n, .in = made.shapes, .out = made.shapes + n->n_in, .weight = weights, .plan = &made.holder, .kernel = "plain", .why = "" };
+    lo = (qn_lower){ .arena = &made.arena,
+                     .store = s->model->store,
+                     .cpu = s->plan->cpu,
+                     .bits = s->model->bits,
+                     .team_size = s->plan->team_size,
+                     .node = n,
+                     .in = made.shapes,
+                     .out = made.shapes + n->n_in,
+                     .weight = weights,
+                     .plan = &made.holder,
+                     .kernel = "plain",
+                     .why = "" };
     if (n->op->lower) st = n->op->lower(&lo, err);
     if (st != QN_OK) goto done;
     for (int32_t i = 0; i < n->n_out; i++) made.shapes[n->n_in + i] = r->out[i]; /* what to compare with next time */
@@ -266,9 +278,9 @@ static qn_status read_consts(qn_session *s, const qn_dynamic *d, const qn_plan_s
 
     for (int32_t i = 0; i < n->n_in; i++) {
         qn_tensor *t = &s->operands[step->operands + i];
-        qn_status  st;
+        qn_status st;
 
-        if (n->in[i] == QN_NONE || s->plan->values[n->in[i]].home != QN_HOME_CONST || t->data || t->bytes == 0) continue;
+        if (n->in[i] == QN_NONE || !s->plan->graph->values[n->in[i]].weight || t->data || t->bytes == 0) continue;
         if (i < 64 && (d->skip_in >> i & 1)) continue;
         st = qn_weight_dense(s->plan->graph->values[n->in[i]].weight, s->model->store, t, err);
         if (st != QN_OK) return st;
@@ -280,8 +292,8 @@ static qn_status read_consts(qn_session *s, const qn_dynamic *d, const qn_plan_s
 qn_status qn_session_run_dynamic(qn_session *s, int32_t i, qn_run *r, qn_error *err)
 {
     const qn_plan_step *step = &s->plan->steps[i];
-    qn_dynamic         *d = &s->dynamics[i];
-    qn_status           st = shape_outputs(s, r, err);
+    qn_dynamic *d = &s->dynamics[i];
+    qn_status st = shape_outputs(s, r, err);
 
     if (st == QN_OK) st = lower_now(s, d, r, err);
     if (st == QN_OK) st = read_consts(s, d, step, err);

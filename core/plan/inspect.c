@@ -11,9 +11,9 @@
 /* A copy of text that lives as long as the model, each text once; NULL when memory is out. Under strings_mu. */
 static const char *keep_text(qn_model *m, const char *text)
 {
-    int32_t      at = qn_map_get(&m->text_index, text);
+    int32_t at = qn_map_get(&m->text_index, text);
     const char **grown;
-    char        *copy;
+    char *copy;
 
     if (at >= 0) return m->texts[at];
     if ((m->n_texts & (m->n_texts - 1)) == 0) { /* full at powers of two */
@@ -35,7 +35,8 @@ static qn_status report_steps(qn_model *m, const qn_plan *p, qn_step_info *steps
     for (int32_t i = 0; i < p->n_steps; i++) {
         const qn_plan_step *s = &p->steps[i];
 
-        steps[i] = (qn_step_info){ .node = s->node->name, .op = keep_text(m, s->op), .n_params = s->n_params, .weight_bytes = s->weight_bytes };
+        steps[i] =
+            (qn_step_info){ .node = s->node->name, .op = keep_text(m, s->op), .n_params = s->n_params, .weight_bytes = s->weight_bytes };
         steps[i].kernel = keep_text(m, s->dynamic ? "chosen at run time" : s->kernel);
         steps[i].why = keep_text(m, s->dynamic ? "a shape depends on data" : s->why);
         if (!steps[i].op || !steps[i].kernel || !steps[i].why) {
@@ -50,13 +51,14 @@ static qn_status report_steps(qn_model *m, const qn_plan *p, qn_step_info *steps
 qn_status qn_model_steps(qn_model *m, int64_t free_dim, qn_step_info **steps, int32_t *n, qn_error *err)
 {
     qn_tensor *shapes = calloc((size_t)m->n_inputs + 1, sizeof *shapes);
-    qn_plan   *p = NULL;
-    qn_status  st = QN_OK;
+    qn_plan *p = NULL;
+    qn_status st = QN_OK;
 
     *steps = NULL;
     *n = 0;
     if (!shapes) return qn_error_set(err, QN_ERR_NOMEM, "model: %" PRId32 " inputs", m->n_inputs);
-    if (free_dim < 0) st = qn_error_set(err, QN_ERR_INVALID, "free dimensions set to %" PRId64 ", expected 0 or more", free_dim);
+    if (free_dim < 0)
+        st = qn_error_set(err, QN_ERR_INVALID, "free dimensions set to %" PRId64 ", expected 0 or more", free_dim);
     else if (!qn_model_default_shapes(m, free_dim, shapes))
         st = qn_error_set(err, QN_ERR_SHAPE, "an input has no declared rank: the model can be planned only for a request");
     if (st == QN_OK) st = qn_model_plan(m, shapes, m->rows_independent ? free_dim : -1, 1, &p, err);
@@ -89,12 +91,12 @@ static int more_nodes_first(const void *a, const void *b)
 static qn_status count_ops(qn_model *m, qn_op_count *counts, qn_map *seen, int32_t *n, qn_error *err)
 {
     const qn_graph *g = m->import;
-    char            buf[256];
+    char buf[256];
 
     for (int32_t i = 0; i < g->n_nodes; i++) {
         const qn_node *node = &g->nodes[i];
-        const char    *op;
-        int32_t        at;
+        const char *op;
+        int32_t at;
 
         if (node->dead) continue;
         snprintf(buf, sizeof buf, "%s%s%s", node->domain, node->domain[0] ? "." : "", node->op_type);
@@ -112,7 +114,7 @@ static qn_status count_ops(qn_model *m, qn_op_count *counts, qn_map *seen, int32
 
 qn_status qn_model_op_counts(qn_model *m, qn_op_count **counts, int32_t *n, qn_error *err)
 {
-    qn_map    seen;
+    qn_map seen;
     qn_status st;
 
     *n = 0;
@@ -146,8 +148,8 @@ static int by_address(const void *a, const void *b)
 static uint64_t packed_bytes(qn_model *m)
 {
     const qn_blob **all = NULL;
-    size_t          n = 0;
-    uint64_t        bytes = 0;
+    size_t n = 0;
+    uint64_t bytes = 0;
 
     pthread_mutex_lock(&m->cache.mu);
     for (const qn_plan *p = m->cache.newest; p; p = p->older) n += (size_t)p->blobs.n;
@@ -190,7 +192,12 @@ static int64_t live_nodes(const qn_graph *g)
 
 void qn_model_get_stats(const qn_model *m, qn_model_stats *out)
 {
-    *out = (qn_model_stats){ .n_params = m->info.n_params, .n_nodes_import = m->info.n_nodes, .n_nodes_canonical = live_nodes(m->canonical),
-                             .n_nodes_lowered = live_nodes(m->lowered), .opset = m->info.opset, .file_bytes = m->info.file.stored_bytes,
-                             .import_bytes = m->info.weight_bytes, .held_bytes = qn_model_weight_bytes(m) };
+    *out = (qn_model_stats){ .n_params = m->info.n_params,
+                             .n_nodes_import = m->info.n_nodes,
+                             .n_nodes_canonical = live_nodes(m->canonical),
+                             .n_nodes_lowered = live_nodes(m->lowered),
+                             .opset = m->info.opset,
+                             .file_bytes = m->info.file.stored_bytes,
+                             .import_bytes = m->info.weight_bytes,
+                             .held_bytes = qn_model_weight_bytes(m) };
 }

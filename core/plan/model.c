@@ -24,7 +24,6 @@ static qn_limits limits_or_defaults(const qn_limits *l)
     return out;
 }
 
-
 static qn_status make_stages(qn_model *m, int dir_fd, const char *name, qn_error *err)
 {
     qn_status st = qn_onnx_load(dir_fd, name, &qn_ops, &m->limits, &m->import, &m->info, err);
@@ -43,10 +42,10 @@ static qn_status make_stages(qn_model *m, int dir_fd, const char *name, qn_error
 static qn_status try_plan(qn_model *m, qn_error *err)
 {
     qn_tensor *shapes = calloc((size_t)m->n_inputs + 1, sizeof *shapes);
-    qn_plan   *plan = NULL;
-    bool       guessed = false;
-    qn_status  st = QN_OK;
-    int64_t    rows = -1;
+    qn_plan *plan = NULL;
+    bool guessed = false;
+    qn_status st = QN_OK;
+    int64_t rows = -1;
 
     if (!shapes) return qn_error_set(err, QN_ERR_NOMEM, "model: %" PRId32 " inputs", m->n_inputs);
     if (!qn_model_default_shapes(m, 1, shapes)) goto done;
@@ -80,8 +79,10 @@ static qn_status model_create(const qn_model_options *options, qn_model **out, q
     qn_map_init(&m->text_index);
     pthread_mutex_init(&m->strings_mu, NULL);
     qn_plan_cache_init(&m->cache, m->limits.plan_bytes);
-    if (options->store) m->store = qn_store_ref(options->store);
-    else st = qn_store_create(&m->store, err);
+    if (options->store)
+        m->store = qn_store_ref(options->store);
+    else
+        st = qn_store_create(&m->store, err);
     if (st != QN_OK) {
         qn_model_unref(m);
         return st;
@@ -163,11 +164,19 @@ static int64_t capacity_for(int64_t rows)
 static qn_status find_or_make(qn_model *m, const qn_tensor *shapes, int64_t capacity, int team_size, int64_t *words, qn_plan **out,
                               qn_error *err)
 {
-    qn_plan_request rq = { .graph = m->lowered, .store = m->store, .cpu = m->cpu, .bits = m->bits, .all_values = m->all_values,
-                           .arena_limit = m->limits.arena_bytes, .team_size = team_size, .capacity = capacity, .n_inputs = m->n_inputs,
-                           .inputs = m->input_values, .shapes = shapes };
-    bool            batch_free;
-    qn_status       st;
+    qn_plan_request rq = { .graph = m->lowered,
+                           .store = m->store,
+                           .cpu = m->cpu,
+                           .bits = m->bits,
+                           .all_values = m->all_values,
+                           .arena_limit = m->limits.arena_bytes,
+                           .team_size = team_size,
+                           .capacity = capacity,
+                           .n_inputs = m->n_inputs,
+                           .inputs = m->input_values,
+                           .shapes = shapes };
+    bool batch_free;
+    qn_status st;
 
     rq.key.n = write_key(m, shapes, capacity, team_size, words);
     rq.key.words = words;
@@ -180,8 +189,8 @@ static qn_status find_or_make(qn_model *m, const qn_tensor *shapes, int64_t capa
 
 qn_status qn_model_plan(qn_model *m, const qn_tensor *shapes, int64_t rows, int team_size, qn_plan **out, qn_error *err)
 {
-    int64_t  *words = calloc(2 + (size_t)m->n_inputs * (QN_MAX_RANK + 1), sizeof *words);
-    bool      free_rows = rows >= 0 && atomic_load_explicit(&m->batch_free, memory_order_relaxed);
+    int64_t *words = calloc(2 + (size_t)m->n_inputs * (QN_MAX_RANK + 1), sizeof *words);
+    bool free_rows = rows >= 0 && atomic_load_explicit(&m->batch_free, memory_order_relaxed);
     qn_status st = QN_OK;
 
     *out = NULL;
@@ -203,12 +212,12 @@ qn_status qn_model_plan(qn_model *m, const qn_tensor *shapes, int64_t rows, int 
 
 /* -- asking --------------------------------------------------------------------------------------------------------------- */
 
-int32_t        qn_model_n_inputs(const qn_model *m) { return m->n_inputs; }
-int32_t        qn_model_n_outputs(const qn_model *m) { return m->n_outputs; }
+int32_t qn_model_n_inputs(const qn_model *m) { return m->n_inputs; }
+int32_t qn_model_n_outputs(const qn_model *m) { return m->n_outputs; }
 const qn_port *qn_model_input(const qn_model *m, int32_t i) { return i >= 0 && i < m->n_inputs ? &m->inputs[i] : NULL; }
 const qn_port *qn_model_output(const qn_model *m, int32_t i) { return i >= 0 && i < m->n_outputs ? &m->outputs[i] : NULL; }
-bool           qn_model_rows_independent(const qn_model *m) { return m->rows_independent; }
-const char    *qn_model_digest(const qn_model *m) { return m->digest; }
+bool qn_model_rows_independent(const qn_model *m) { return m->rows_independent; }
+const char *qn_model_digest(const qn_model *m) { return m->digest; }
 
 const char *qn_model_metadata(const qn_model *m, const char *key)
 {

@@ -14,10 +14,10 @@
 #define MAX_FITTED 8192
 
 typedef struct qn_buffer {
-    size_t         bytes, offset;
-    int32_t        first, last;
-    int32_t        step;  /* scratch of this step; -1: a value's */
-    qn_value_id    value; /* the one that opens it */
+    size_t bytes, offset;
+    int32_t first, last;
+    int32_t step;      /* scratch of this step; -1: a value's */
+    qn_value_id value; /* the one that opens it */
 } qn_buffer;
 
 /* -- in place ------------------------------------------------------------------------------------------------------------- */
@@ -35,7 +35,7 @@ static bool can_overwrite(const qn_planner *pl, const qn_plan_step *s, int32_t a
 {
     const qn_plan *p = pl->plan;
     const qn_node *n = s->node;
-    int32_t        b;
+    int32_t b;
 
     if (pl->rq->all_values || s->dynamic || !(n->op->flags & QN_OP_INPLACE) || n->n_in < 1 || n->n_out < 1) return false;
     if (n->in[0] == QN_NONE || n->out[0] == QN_NONE) return false;
@@ -72,7 +72,7 @@ static void join_in_place(qn_planner *pl, int32_t *joined)
     for (int32_t id = 0; id < p->n_values; id++) joined[id] = pl->buffer[id];
     for (int32_t s = 0; s < p->n_steps; s++) {
         const qn_node *n = p->steps[s].node;
-        int32_t        from, to;
+        int32_t from, to;
 
         if (!can_overwrite(pl, &p->steps[s], s)) continue;
         from = n->out[0];
@@ -115,8 +115,8 @@ static bool lowest_gap(qn_buffer *const *placed, size_t n, qn_buffer *b)
 static qn_status too_large(const qn_planner *pl, const qn_buffer *b, qn_error *err)
 {
     const qn_plan *p = pl->plan;
-    int32_t        s = b->step >= 0 ? b->step : b->first;
-    char           where[160] = "known integers";
+    int32_t s = b->step >= 0 ? b->step : b->first;
+    char where[160] = "known integers";
 
     if (s >= 0 && s < p->n_steps) qn_node_label(p->steps[s].node, where, sizeof where);
     return qn_error_set(err, QN_ERR_LIMIT, "%s: %zu bytes more in an arena of at most %" PRIu64, where, b->bytes, pl->rq->arena_limit);
@@ -125,20 +125,22 @@ static qn_status too_large(const qn_planner *pl, const qn_buffer *b, qn_error *e
 static qn_status fit(qn_planner *pl, qn_buffer **order, size_t n, qn_error *err)
 {
     qn_buffer **placed = qn_arena_array(&pl->tmp, n < MAX_FITTED ? n : MAX_FITTED, sizeof *placed);
-    size_t      total = 0, n_placed = 0;
+    size_t total = 0, n_placed = 0;
 
     if (!placed) return qn_error_set(err, QN_ERR_NOMEM, "plan: %zu buffers", n);
     for (size_t i = 0; i < n; i++) {
         qn_buffer *b = order[i];
-        size_t     end = 0, lo = 0;
+        size_t end = 0, lo = 0;
 
         if (i < MAX_FITTED) {
             if (!lowest_gap(placed, n_placed, b)) return too_large(pl, b, err);
             for (size_t hi = n_placed; lo < hi;) {
                 size_t mid = lo + (hi - lo) / 2;
 
-                if (placed[mid]->offset <= b->offset) lo = mid + 1;
-                else hi = mid;
+                if (placed[mid]->offset <= b->offset)
+                    lo = mid + 1;
+                else
+                    hi = mid;
             }
             memmove(&placed[lo + 1], &placed[lo], (n_placed - lo) * sizeof *placed);
             placed[lo] = b;
@@ -161,7 +163,7 @@ static qn_status collect(qn_planner *pl, const int32_t *joined, qn_buffer *buffe
     *n = 0;
     for (int32_t id = 0; id < p->n_values; id++) {
         const qn_plan_value *v = &p->values[id];
-        qn_buffer           *b = &buffers[*n];
+        qn_buffer *b = &buffers[*n];
 
         if (v->home != QN_HOME_ARENA || pl->buffer[id] != id || joined[id] != id) continue;
         *b = (qn_buffer){ .first = v->known || pl->rq->all_values ? -1 : v->first, .last = v->last, .step = -1, .value = id };
@@ -181,12 +183,12 @@ static qn_status collect(qn_planner *pl, const int32_t *joined, qn_buffer *buffe
 
 qn_status qn_plan_place(qn_planner *pl, qn_error *err)
 {
-    qn_plan    *p = pl->plan;
-    size_t      room = (size_t)p->n_values + (size_t)p->n_steps, n = 0;
-    int32_t    *joined = qn_arena_array(&pl->tmp, (size_t)p->n_values, sizeof *joined);
-    qn_buffer  *buffers = qn_arena_array(&pl->tmp, room, sizeof *buffers);
+    qn_plan *p = pl->plan;
+    size_t room = (size_t)p->n_values + (size_t)p->n_steps, n = 0;
+    int32_t *joined = qn_arena_array(&pl->tmp, (size_t)p->n_values, sizeof *joined);
+    qn_buffer *buffers = qn_arena_array(&pl->tmp, room, sizeof *buffers);
     qn_buffer **order = qn_arena_array(&pl->tmp, room, sizeof(qn_buffer *));
-    qn_status   st;
+    qn_status st;
 
     if (!joined || !buffers || !order) return qn_error_set(err, QN_ERR_NOMEM, "plan: %zu buffers", room);
     join_in_place(pl, joined);
@@ -197,8 +199,10 @@ qn_status qn_plan_place(qn_planner *pl, qn_error *err)
     st = fit(pl, order, n, err);
     if (st != QN_OK) return st;
     for (size_t i = 0; i < n; i++) {
-        if (buffers[i].step >= 0) p->steps[buffers[i].step].scratch_offset = buffers[i].offset;
-        else p->values[buffers[i].value].offset = buffers[i].offset;
+        if (buffers[i].step >= 0)
+            p->steps[buffers[i].step].scratch_offset = buffers[i].offset;
+        else
+            p->values[buffers[i].value].offset = buffers[i].offset;
     }
     for (int32_t id = 0; id < p->n_values; id++)
         if (p->values[id].home == QN_HOME_ARENA) p->values[id].offset = p->values[final_buffer(pl, joined, id)].offset;

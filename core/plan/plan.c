@@ -18,7 +18,7 @@ void qn_blob_list_release(qn_blob_list *l)
 
 static qn_status blob_list_room(qn_blob_list *l, qn_error *err)
 {
-    int32_t         cap = l->cap ? l->cap * 2 : 16;
+    int32_t cap = l->cap ? l->cap * 2 : 16;
     const qn_blob **grown;
 
     if (l->n < l->cap) return QN_OK;
@@ -32,9 +32,9 @@ static qn_status blob_list_room(qn_blob_list *l, qn_error *err)
 qn_status qn_lower_blob(qn_lower *lo, qn_weight *w, const char *form, size_t bytes, qn_pack_fn *pack, void *ctx, const void **data,
                         qn_error *err)
 {
-    qn_blob_list  *l;
+    qn_blob_list *l;
     const qn_blob *blob = NULL;
-    qn_status      st;
+    qn_status st;
 
     *data = NULL;
     if (!lo->plan) return qn_error_set(err, QN_ERR_UNSUPPORTED, "packing a weight without a plan is unsupported");
@@ -54,7 +54,7 @@ static qn_status plan_create(const qn_plan_request *rq, qn_plan **out, qn_error 
 {
     qn_plan *p = calloc(1, sizeof *p);
     int64_t *words = NULL;
-    size_t   limit = rq->arena_limit < SIZE_MAX ? (size_t)rq->arena_limit : SIZE_MAX;
+    size_t limit = rq->arena_limit < SIZE_MAX ? (size_t)rq->arena_limit : SIZE_MAX;
 
     *out = NULL;
     if (!p) return qn_error_set(err, QN_ERR_NOMEM, "plan");
@@ -80,7 +80,7 @@ static qn_status plan_create(const qn_plan_request *rq, qn_plan **out, qn_error 
 
 static qn_status planner_init(qn_planner *pl, const qn_plan_request *rq, qn_plan *p, qn_error *err)
 {
-    size_t    n_values = (size_t)rq->graph->n_values, n_nodes = (size_t)rq->graph->n_nodes;
+    size_t n_values = (size_t)rq->graph->n_values, n_nodes = (size_t)rq->graph->n_nodes;
     qn_status st;
 
     *pl = (qn_planner){ .rq = rq, .plan = p, .rows = QN_DIM_UNKNOWN, .batch_free = true };
@@ -100,8 +100,8 @@ static qn_status planner_init(qn_planner *pl, const qn_plan_request *rq, qn_plan
 qn_status qn_plan_make(const qn_plan_request *rq, qn_plan **out, bool *batch_free, qn_error *err)
 {
     qn_planner pl = { 0 };
-    qn_plan   *p = NULL;
-    qn_status  st = plan_create(rq, &p, err);
+    qn_plan *p = NULL;
+    qn_status st = plan_create(rq, &p, err);
 
     *out = NULL;
     *batch_free = true;

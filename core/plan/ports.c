@@ -41,15 +41,17 @@ static qn_status make_inputs(qn_model *m, qn_error *err)
 
     for (int32_t i = 0; i < g->n_inputs; i++) {
         const qn_value *v = &g->values[g->inputs[i]];
-        int32_t         at = m->n_inputs;
-        qn_value_id     id;
-        qn_status       st;
+        int32_t at = m->n_inputs;
+        qn_value_id id;
+        qn_status st;
 
         if (v->weight && m->info.ir_version < 4) continue;
         st = check_kind(v, "input", err);
         if (st != QN_OK) return st;
-        if (v->weight) fill_const_port(&m->inputs[at], v->name, v->weight);
-        else fill_port(&m->inputs[at], v->name, &v->type, g->dims);
+        if (v->weight)
+            fill_const_port(&m->inputs[at], v->name, v->weight);
+        else
+            fill_port(&m->inputs[at], v->name, &v->type, g->dims);
         id = qn_map_get(&m->lowered->by_name, v->name);
         m->input_values[at] = id >= 0 && !m->lowered->values[id].dead && m->lowered->values[id].is_input ? id : QN_NONE;
         m->input_default[at] = v->weight;
@@ -61,13 +63,13 @@ static qn_status make_inputs(qn_model *m, qn_error *err)
 /* Where each symbol of the inputs comes first. */
 static qn_status find_symbols(qn_model *m, qn_error *err)
 {
-    qn_map    first;
+    qn_map first;
     qn_status st = QN_OK;
 
     qn_map_init(&first);
     for (int32_t i = 0; i < m->n_inputs && st == QN_OK; i++) {
         for (int32_t d = 0; d < QN_MAX_RANK && st == QN_OK; d++) {
-            int32_t    *home = &m->symbol_home[i * QN_MAX_RANK + d];
+            int32_t *home = &m->symbol_home[i * QN_MAX_RANK + d];
             const char *symbol = m->inputs[i].symbols[d];
 
             *home = symbol ? qn_map_get(&first, symbol) : -1;
@@ -85,14 +87,16 @@ static qn_status make_outputs(qn_model *m, qn_error *err)
 {
     for (int32_t i = 0; i < m->import->n_outputs; i++) {
         const qn_value *v = &m->import->values[m->import->outputs[i]], *c = &m->canonical->values[m->canonical->outputs[i]];
-        qn_port        *p = &m->outputs[i];
-        qn_port         inferred = { .name = v->name };
-        qn_status       st = check_kind(v, "output", err);
+        qn_port *p = &m->outputs[i];
+        qn_port inferred = { .name = v->name };
+        qn_status st = check_kind(v, "output", err);
 
         if (st != QN_OK) return st;
         fill_port(p, v->name, &v->type, m->import->dims);
-        if (c->weight) fill_const_port(&inferred, v->name, c->weight);
-        else fill_port(&inferred, v->name, &c->type, m->canonical->dims);
+        if (c->weight)
+            fill_const_port(&inferred, v->name, c->weight);
+        else
+            fill_port(&inferred, v->name, &c->type, m->canonical->dims);
         inferred.optional = false;
         if (p->dtype == QN_DTYPE_NONE) p->dtype = inferred.dtype;
         if (p->rank < 0) {
@@ -149,7 +153,8 @@ qn_status qn_model_make_ports(qn_model *m, qn_error *err)
     m->input_default = qn_arena_array(&m->arena, (size_t)m->import->n_inputs, sizeof(qn_weight *));
     if (!m->inputs || !m->outputs || !m->input_values || !m->symbol_home || !m->input_default)
         return qn_error_set(err, QN_ERR_NOMEM, "model: %" PRId32 " inputs, %" PRId32 " outputs", m->import->n_inputs, m->import->n_outputs);
-    if (m->import->n_inputs > INT32_MAX / QN_MAX_RANK) return qn_error_set(err, QN_ERR_LIMIT, "model: %" PRId32 " inputs", m->import->n_inputs);
+    if (m->import->n_inputs > INT32_MAX / QN_MAX_RANK)
+        return qn_error_set(err, QN_ERR_LIMIT, "model: %" PRId32 " inputs", m->import->n_inputs);
     st = make_inputs(m, err);
     if (st == QN_OK) st = find_symbols(m, err);
     if (st == QN_OK) st = make_outputs(m, err);
@@ -186,7 +191,7 @@ static qn_status check_default(const qn_model *m, int32_t i, const qn_tensor *t,
 static qn_status check_input(const qn_model *m, int32_t i, const qn_tensor *t, qn_error *err)
 {
     const qn_port *p = &m->inputs[i];
-    char           got[128], want[128];
+    char got[128], want[128];
 
     if (t->dtype == QN_DTYPE_NONE) {
         if (p->optional) return QN_OK;
@@ -194,8 +199,7 @@ static qn_status check_input(const qn_model *m, int32_t i, const qn_tensor *t, q
     }
     if (p->dtype != QN_DTYPE_NONE && t->dtype != p->dtype)
         return qn_error_set(err, QN_ERR_DTYPE, "input %.80s is %s, expected %s", p->name, qn_dtype_name(t->dtype), qn_dtype_name(p->dtype));
-    if (t->rank < 0 || t->rank > QN_MAX_RANK)
-        return qn_error_set(err, QN_ERR_SHAPE, "input %.80s has rank %" PRId32, p->name, t->rank);
+    if (t->rank < 0 || t->rank > QN_MAX_RANK) return qn_error_set(err, QN_ERR_SHAPE, "input %.80s has rank %" PRId32, p->name, t->rank);
     if (p->rank >= 0) {
         bool fits = t->rank == p->rank;
 
@@ -205,7 +209,7 @@ static qn_status check_input(const qn_model *m, int32_t i, const qn_tensor *t, q
                                 qn_shape_print(t->rank, t->dims, got, sizeof got), qn_shape_print(p->rank, p->dims, want, sizeof want));
     }
     if (t->dtype != QN_STRING) {
-        size_t    bytes;
+        size_t bytes;
         qn_status st = qn_shape_bytes(t->dtype, t->rank, t->dims, &bytes, err);
 
         if (st != QN_OK) return qn_error_prefix(err, "input %.80s", p->name);
@@ -225,8 +229,8 @@ static qn_status check_symbols(const qn_model *m, const qn_tensor *inputs, int32
         int32_t home = m->symbol_home[i * QN_MAX_RANK + d], j = home / QN_MAX_RANK;
 
         if (home < 0 || inputs[i].dims[d] == inputs[j].dims[home % QN_MAX_RANK]) continue;
-        return qn_error_set(err, QN_ERR_SHAPE, "dimension %.40s is %" PRId64 " in input %.40s and %" PRId64 " in input %.40s", p->symbols[d],
-                            inputs[j].dims[home % QN_MAX_RANK], m->inputs[j].name, inputs[i].dims[d], p->name);
+        return qn_error_set(err, QN_ERR_SHAPE, "dimension %.40s is %" PRId64 " in input %.40s and %" PRId64 " in input %.40s",
+                            p->symbols[d], inputs[j].dims[home % QN_MAX_RANK], m->inputs[j].name, inputs[i].dims[d], p->name);
     }
     return QN_OK;
 }
@@ -246,8 +250,8 @@ qn_status qn_model_check_inputs(const qn_model *m, const qn_tensor *inputs, int6
             first = i;
             *rows = inputs[i].dims[0];
         } else if (inputs[i].dims[0] != *rows) {
-            return qn_error_set(err, QN_ERR_SHAPE, "input %.60s has %" PRId64 " rows, input %.60s has %" PRId64, m->inputs[first].name, *rows,
-                                m->inputs[i].name, inputs[i].dims[0]);
+            return qn_error_set(err, QN_ERR_SHAPE, "input %.60s has %" PRId64 " rows, input %.60s has %" PRId64, m->inputs[first].name,
+                                *rows, m->inputs[i].name, inputs[i].dims[0]);
         }
     }
     return QN_OK;

@@ -11,9 +11,9 @@
 #include <string.h>
 #include <sys/mman.h>
 
-#define HUGE_FROM ((size_t)4 << 20)  /* arenas from here on ask for huge pages */
-#define KEEP_BYTES ((size_t)1 << 20) /* smaller arenas are never shrunk */
-#define SHRINK_AFTER 256             /* runs that used less than a quarter of the arena before the rest is given back */
+#define HUGE_FROM    ((size_t)4 << 20) /* arenas from here on ask for huge pages */
+#define KEEP_BYTES   ((size_t)1 << 20) /* smaller arenas are never shrunk */
+#define SHRINK_AFTER 256               /* runs that used less than a quarter of the arena before the rest is given back */
 
 /* -- memory --------------------------------------------------------------------------------------------------------------- */
 
@@ -29,7 +29,7 @@ static void unmap_arena(qn_session *s)
 static qn_status map_arena(qn_session *s, size_t bytes, qn_error *err)
 {
     size_t cap;
-    void  *p;
+    void *p;
 
     unmap_arena(s);
     if (!qn_size_align(bytes ? bytes : 1, 4096, &cap)) return qn_error_set(err, QN_ERR_LIMIT, "arena of %zu bytes", bytes);
@@ -50,7 +50,8 @@ static void shrink_arena(qn_session *s)
     }
     if (++s->n_small < SHRINK_AFTER) return;
     s->n_small = 0;
-    s->bound = false; /* the next bind maps what its plan needs; outputs of this run stay readable until then */
+    s->give_back = true;
+    s->bound = false; /* at the next run, not now: outputs of this one lie in the arena */
 }
 
 qn_status qn_session_create(qn_model *model, qn_team *team, qn_session **out, qn_error *err)
@@ -99,7 +100,7 @@ void qn_session_destroy(qn_session *s)
 static qn_status grow_operands(qn_session *s, qn_error *err)
 {
     const qn_plan *p = s->plan;
-    int32_t        n_inputs = 0, n_patches = 0;
+    int32_t n_inputs = 0, n_patches = 0;
 
     if (p->n_operands > s->cap_operands || !s->operands) {
         free(s->operands);
@@ -113,7 +114,8 @@ static qn_status grow_operands(qn_session *s, qn_error *err)
     s->n_patches = s->n_input_values = 0;
     s->patches = calloc((size_t)n_patches + 1, sizeof *s->patches);
     s->input_values = calloc((size_t)n_inputs + 1, sizeof *s->input_values);
-    if (!s->operands || !s->patches || !s->input_values) return qn_error_set(err, QN_ERR_NOMEM, "session: %" PRId32 " operands", p->n_operands);
+    if (!s->operands || !s->patches || !s->input_values)
+        return qn_error_set(err, QN_ERR_NOMEM, "session: %" PRId32 " operands", p->n_operands);
     for (int32_t id = 0; id < p->n_values; id++)
         if (p->values[id].home == QN_HOME_INPUT) s->input_values[s->n_input_values++] = id;
     for (int32_t o = 0; o < p->n_operands; o++)
@@ -122,24 +124,10 @@ static qn_status grow_operands(qn_session *s, qn_error *err)
     return QN_OK;
 }
 
-static void store_int(qn_dtype dtype, void *at, int32_t i, int64_t v)
-{
-    switch (dtype) {
-    case QN_I64:
-    case QN_U64: ((int64_t *)at)[i] = v; break;
-    case QN_I32:
-    case QN_U32: ((int32_t *)at)[i] = (int32_t)v; break;
-    case QN_I16:
-    case QN_U16: ((int16_t *)at)[i] = (int16_t)v; break;
-    case QN_BOOL: ((uint8_t *)at)[i] = v != 0; break;
-    default: ((int8_t *)at)[i] = (int8_t)v; break;
-    }
-}
-
 static qn_status bind_value(qn_session *s, int32_t id, qn_error *err)
 {
     const qn_plan_value *v = &s->plan->values[id];
-    qn_tensor           *t = &s->values[id];
+    qn_tensor *t = &s->values[id];
 
     *t = (qn_tensor){ .dtype = QN_DTYPE_NONE };
     if (v->home == QN_HOME_NONE) return QN_OK;
@@ -149,9 +137,11 @@ static qn_status bind_value(qn_session *s, int32_t id, qn_error *err)
     }
     if (!v->fixed) return QN_OK; /* its step says */
     if (!qn_plan_shape(v, s->rows, t))
-        return qn_error_set(err, QN_ERR_LIMIT, "value %.80s: its size does not fit for %" PRId64 " rows", s->plan->graph->values[id].name, s->rows);
+        return qn_error_set(err, QN_ERR_LIMIT, "value %.80s: its size does not fit for %" PRId64 " rows", s->plan->graph->values[id].name,
+                            s->rows);
     if (v->home == QN_HOME_ARENA) t->data = s->arena + v->offset;
-    for (int32_t i = 0; v->known && i < v->known->n; i++) store_int(v->dtype, t->data, i, v->known->c0[i] + v->known->c1[i] * s->rows);
+    for (int32_t i = 0; v->known && i < v->known->n; i++)
+        qn_plan_store_int(v->dtype, t->data, i, v->known->c0[i] + v->known->c1[i] * s->rows);
     return QN_OK;
 }
 
@@ -166,8 +156,9 @@ static qn_status bind(qn_session *s, qn_error *err)
     qn_status st = QN_OK;
 
     s->bound = false;
-    if (!s->arena || s->plan->arena_bytes > s->arena_cap || (s->arena_cap > KEEP_BYTES && s->n_small == 0 && s->plan->arena_bytes < s->arena_cap / 4))
+    if (!s->arena || s->plan->arena_bytes > s->arena_cap || (s->give_back && s->plan->arena_bytes < s->arena_cap / 4))
         st = map_arena(s, s->plan->arena_bytes, err);
+    s->give_back = false;
     for (int32_t id = 0; id < s->plan->n_values && st == QN_OK; id++) st = bind_value(s, id, err);
     if (st != QN_OK) return st;
     fill_operands(s, 0, s->plan->n_operands);
@@ -230,8 +221,8 @@ static bool within_capacity(const qn_session *s, const qn_tensor *inputs, int64_
 
 static qn_status prepare(qn_session *s, const qn_tensor *inputs, qn_error *err)
 {
-    int64_t   rows;
-    qn_plan  *p = NULL;
+    int64_t rows;
+    qn_plan *p = NULL;
     qn_status st;
 
     if (same_request(s, inputs)) return QN_OK;
@@ -239,8 +230,10 @@ static qn_status prepare(qn_session *s, const qn_tensor *inputs, qn_error *err)
     if (st != QN_OK) return st;
     if (!within_capacity(s, inputs, rows)) {
         st = qn_model_plan(s->model, inputs, rows, qn_team_size(s->team), &p, err);
-        if (st == QN_OK && p == s->plan) qn_plan_unref(p);
-        else if (st == QN_OK) st = use_plan(s, p, err);
+        if (st == QN_OK && p == s->plan)
+            qn_plan_unref(p);
+        else if (st == QN_OK)
+            st = use_plan(s, p, err);
         if (st != QN_OK) return st;
     }
     s->rows = rows > 0 ? rows : 0;
@@ -257,12 +250,13 @@ static qn_status check_bytes(const qn_session *s, const qn_tensor *inputs, qn_er
 {
     for (int32_t i = 0; i < s->model->n_inputs; i++) {
         const qn_tensor *t = &inputs[i];
-        const char      *name = s->model->inputs[i].name;
+        const char *name = s->model->inputs[i].name;
 
         if (t->dtype == QN_STRING && qn_strings_check(t, err) != QN_OK) return qn_error_prefix(err, "input %.80s", name);
         for (size_t b = 0; t->dtype == QN_BOOL && b < t->bytes; b++)
             if (((const uint8_t *)t->data)[b] > 1)
-                return qn_error_set(err, QN_ERR_RANGE, "input %.80s: bool element %zu is %d, expected 0 or 1", name, b, ((const uint8_t *)t->data)[b]);
+                return qn_error_set(err, QN_ERR_RANGE, "input %.80s: bool element %zu is %d, expected 0 or 1", name, b,
+                                    ((const uint8_t *)t->data)[b]);
     }
     return QN_OK;
 }
@@ -277,7 +271,8 @@ static void patch_inputs(qn_session *s, const qn_tensor *inputs)
     }
     for (int32_t i = 0; i < s->n_patches; i++) {
         s->operands[s->patches[i].operand].data = inputs[s->patches[i].input].data;
-        if (s->operands[s->patches[i].operand].dtype == QN_STRING) s->operands[s->patches[i].operand].bytes = inputs[s->patches[i].input].bytes;
+        if (s->operands[s->patches[i].operand].dtype == QN_STRING)
+            s->operands[s->patches[i].operand].bytes = inputs[s->patches[i].input].bytes;
     }
 }
 
@@ -286,12 +281,17 @@ static void patch_inputs(qn_session *s, const qn_tensor *inputs)
 static qn_status run_step(qn_session *s, int32_t i, qn_error *err)
 {
     const qn_plan_step *step = &s->plan->steps[i];
-    const qn_node      *n = step->node;
-    qn_run              r = { .node = n, .in = s->operands + step->operands, .out = s->operands + step->operands + n->n_in, .state = step->state,
-                              .scratch = step->scratch_bytes ? s->arena + step->scratch_offset : NULL, .team = s->team, .cpu = s->plan->cpu,
-                              .session = s };
-    char                where[160];
-    qn_status           st;
+    const qn_node *n = step->node;
+    qn_run r = { .node = n,
+                 .in = s->operands + step->operands,
+                 .out = s->operands + step->operands + n->n_in,
+                 .state = step->state,
+                 .scratch = step->scratch_bytes ? s->arena + step->scratch_offset : NULL,
+                 .team = s->team,
+                 .cpu = s->plan->cpu,
+                 .session = s };
+    char where[160];
+    qn_status st;
 
     s->step = i;
     if (step->refill) fill_operands(s, step->operands, n->n_in + n->n_out);
@@ -321,7 +321,7 @@ static qn_status give_outputs(qn_session *s, qn_tensor *outputs, qn_error *err)
 
     for (int32_t i = 0; i < g->n_outputs; i++) {
         qn_value_id id = g->outputs[i];
-        qn_tensor   t = s->values[id];
+        qn_tensor t = s->values[id];
 
         if (s->plan->values[id].home == QN_HOME_INPUT) {
             qn_status st = qn_session_slab(s, id, t.bytes, &t.data, err);
@@ -338,7 +338,7 @@ static qn_status give_outputs(qn_session *s, qn_tensor *outputs, qn_error *err)
 qn_status qn_session_run(qn_session *s, const qn_tensor *inputs, qn_tensor *outputs, const qn_run_hooks *hooks, qn_error *err)
 {
     qn_status st = prepare(s, inputs, err);
-    unsigned  fpu;
+    unsigned fpu;
 
     if (st == QN_OK) st = check_bytes(s, inputs, err);
     if (st != QN_OK) return st;
@@ -374,8 +374,9 @@ void qn_session_step(const qn_session *s, int32_t step, qn_step_info *out)
     *out = (qn_step_info){ .node = "", .op = "", .kernel = "", .why = "" };
     if (!s->plan || step < 0 || step >= s->plan->n_steps) return;
     p = &s->plan->steps[step];
-    *out = (qn_step_info){ .node = p->node->name, .op = p->op, .kernel = p->kernel, .why = p->why, .n_params = p->n_params,
-                           .weight_bytes = p->weight_bytes };
+    *out = (qn_step_info){
+        .node = p->node->name, .op = p->op, .kernel = p->kernel, .why = p->why, .n_params = p->n_params, .weight_bytes = p->weight_bytes
+    };
     if (p->dynamic && s->dynamics[step].lowered) {
         out->kernel = s->dynamics[step].kernel;
         out->why = s->dynamics[step].why;

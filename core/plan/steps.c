@@ -1,6 +1,6 @@
 /* core/plan/steps.c - which nodes become steps, and what each step needs before it can run.
  *
- *   DROP     inference knows the result (Shape of a fixed shape), or nobody reads it
+ *   DROP     the result is known (Shape of a fixed shape, and what follows from it), or nobody reads it
  *   VIEW     the output is the input under another shape: no step, the value lives where its input lives
  *   RUN      sizes are known: lowered now
  *   DYNAMIC  a size of its inputs or outputs is known only when it runs: lowered then; strings too, their bytes are data */
@@ -35,7 +35,7 @@ static uint8_t first_role(qn_planner *pl, const qn_node *n)
     for (int32_t i = 0; i < n->n_out; i++) {
         if (n->out[i] == QN_NONE) continue;
         if (!pl->plan->values[n->out[i]].fixed || pl->plan->values[n->out[i]].dtype == QN_STRING) dynamic = true;
-        if (!pl->plan->values[n->out[i]].known) known = false;
+        if (!pl->plan->values[n->out[i]].known && !pl->plan->values[n->out[i]].computed) known = false;
     }
     if (known) return QN_ROLE_DROP;
     for (int32_t i = 0; i < n->n_in; i++)
@@ -52,6 +52,7 @@ static void settle(qn_planner *pl, const qn_node *n, uint8_t role)
 
         if (n->out[i] == QN_NONE) continue;
         v = &pl->plan->values[n->out[i]];
+        if (v->computed) continue;
         if (role == QN_ROLE_VIEW) {
             v->home = pl->plan->values[n->in[0]].home;
             v->input = pl->plan->values[n->in[0]].input;
@@ -71,8 +72,8 @@ static void mark_needed(qn_planner *pl, bool *needed)
     for (int32_t i = 0; i < g->n_outputs; i++) needed[g->outputs[i]] = true;
     for (int32_t i = g->n_order - 1; i >= 0; i--) {
         const qn_node *n = &g->nodes[g->order[i]];
-        uint8_t       *role = &pl->role[g->order[i]];
-        bool           wanted = false;
+        uint8_t *role = &pl->role[g->order[i]];
+        bool wanted = false;
 
         for (int32_t o = 0; o < n->n_out; o++)
             if (n->out[o] != QN_NONE && (needed[n->out[o]] || pl->rq->all_values)) wanted = needed[n->out[o]] = true;
@@ -108,12 +109,12 @@ static void add_operands(qn_plan *p, const qn_node *n, qn_plan_step *s)
 static qn_status make_steps(qn_planner *pl, qn_error *err)
 {
     const qn_graph *g = pl->rq->graph;
-    qn_plan        *p = pl->plan;
-    size_t          n_steps = 0, n_operands = 0;
+    qn_plan *p = pl->plan;
+    size_t n_steps = 0, n_operands = 0;
 
     for (int32_t i = 0; i < g->n_order; i++) {
         const qn_node *n = &g->nodes[g->order[i]];
-        uint8_t        role = pl->role[g->order[i]];
+        uint8_t role = pl->role[g->order[i]];
 
         if (role != QN_ROLE_RUN && role != QN_ROLE_DYNAMIC) continue;
         n_steps++;
@@ -125,8 +126,8 @@ static qn_status make_steps(qn_planner *pl, qn_error *err)
     if (!p->steps || !p->operands) return qn_error_set(err, QN_ERR_NOMEM, "plan: %zu steps", n_steps);
     for (int32_t i = 0; i < g->n_order; i++) {
         const qn_node *n = &g->nodes[g->order[i]];
-        uint8_t        role = pl->role[g->order[i]];
-        qn_plan_step  *s = &p->steps[p->n_steps];
+        uint8_t role = pl->role[g->order[i]];
+        qn_plan_step *s = &p->steps[p->n_steps];
 
         if (role != QN_ROLE_RUN && role != QN_ROLE_DYNAMIC) continue;
         *s = (qn_plan_step){ .node = n, .op = op_label(pl, n), .kernel = "plain", .why = "" };
@@ -143,7 +144,7 @@ static qn_status make_steps(qn_planner *pl, qn_error *err)
 static void set_lifetimes(qn_planner *pl)
 {
     const qn_graph *g = pl->rq->graph;
-    qn_plan        *p = pl->plan;
+    qn_plan *p = pl->plan;
 
     for (int32_t id = 0; id < p->n_values; id++) p->values[id].first = p->values[id].last = -1;
     for (int32_t s = 0; s < p->n_steps; s++) {
@@ -168,8 +169,8 @@ static void set_lifetimes(qn_planner *pl)
 qn_status qn_plan_roles(qn_planner *pl, qn_error *err)
 {
     const qn_graph *g = pl->rq->graph;
-    qn_status       st;
-    bool           *needed = qn_arena_array(&pl->tmp, (size_t)g->n_values, sizeof *needed);
+    qn_status st;
+    bool *needed = qn_arena_array(&pl->tmp, (size_t)g->n_values, sizeof *needed);
 
     if (!needed) return qn_error_set(err, QN_ERR_NOMEM, "plan: %" PRId32 " values", g->n_values);
     for (int32_t id = 0; id < g->n_values; id++) pl->buffer[id] = -1;
@@ -203,20 +204,32 @@ static qn_status dense_weight(qn_planner *pl, qn_value_id id, qn_error *err)
 
 static qn_status lower_step(qn_planner *pl, qn_plan_step *s, qn_tensor *io, qn_weight **weights, qn_error *err)
 {
-    qn_plan       *p = pl->plan;
+    qn_plan *p = pl->plan;
     const qn_node *n = s->node;
     const qn_value_id *ids = &p->operands[s->operands];
-    qn_lower       lo = { .arena = &p->arena, .store = pl->rq->store, .cpu = pl->rq->cpu, .bits = pl->rq->bits, .team_size = pl->rq->team_size,
-                          .node = n, .in = io, .out = io + n->n_in, .weight = (qn_weight *const *)weights, .plan = p, .kernel = "plain", .why = "" };
-    int32_t        n_blobs = p->blobs.n;
-    qn_status      st = QN_OK;
-    char           where[160];
+    qn_lower lo = { .arena = &p->arena,
+                    .store = pl->rq->store,
+                    .cpu = pl->rq->cpu,
+                    .bits = pl->rq->bits,
+                    .team_size = pl->rq->team_size,
+                    .node = n,
+                    .in = io,
+                    .out = io + n->n_in,
+                    .weight = (qn_weight *const *)weights,
+                    .plan = p,
+                    .kernel = "plain",
+                    .why = "" };
+    int32_t n_blobs = p->blobs.n;
+    qn_status st = QN_OK;
+    char where[160];
 
     for (int32_t i = 0; i < n->n_in + n->n_out; i++) {
         io[i] = (qn_tensor){ .dtype = QN_DTYPE_NONE };
         if (i < n->n_in) weights[i] = NULL;
         if (ids[i] == QN_NONE) continue;
-        if (i < n->n_in && p->values[ids[i]].home == QN_HOME_CONST && pl->rq->graph->values[ids[i]].weight) {
+        if (i < n->n_in && p->values[ids[i]].computed) {
+            io[i] = p->values[ids[i]].dense;
+        } else if (i < n->n_in && p->values[ids[i]].home == QN_HOME_CONST && pl->rq->graph->values[ids[i]].weight) {
             const qn_tensor *small;
 
             st = qn_plan_small_const(pl->rq, &p->values[ids[i]], ids[i], &small, err);
@@ -238,26 +251,27 @@ static qn_status lower_step(qn_planner *pl, qn_plan_step *s, qn_tensor *io, qn_w
     return QN_OK;
 }
 
-/* The constant behind an input, through views. */
+/* The constant behind an input, through views: a weight or something computed. */
 static qn_value_id const_root(const qn_planner *pl, qn_value_id id)
 {
     const qn_graph *g = pl->rq->graph;
 
-    while (!g->values[id].weight) id = g->nodes[g->values[id].producer].in[0];
+    while (!g->values[id].weight && !pl->plan->values[id].computed) id = g->nodes[g->values[id].producer].in[0];
     return id;
 }
 
 static qn_status read_dense(qn_planner *pl, qn_plan_step *s, qn_error *err)
 {
-    qn_plan       *p = pl->plan;
+    qn_plan *p = pl->plan;
     const qn_node *n = s->node;
 
     for (int32_t i = 0; i < n->n_in; i++) {
         qn_value_id id = n->in[i], root;
-        qn_status   st;
+        qn_status st;
 
         if (id == QN_NONE || p->values[id].home != QN_HOME_CONST) continue;
         root = const_root(pl, id);
+        if (p->values[root].computed) continue;
         s->n_params += qn_tensor_count(&p->values[root].dense);
         if (s->dynamic || (i < 64 && root == id && (s->skip_in >> i & 1))) continue;
         st = dense_weight(pl, root, err);
@@ -271,16 +285,16 @@ static qn_status read_dense(qn_planner *pl, qn_plan_step *s, qn_error *err)
 static qn_status finish_consts(qn_planner *pl, qn_error *err)
 {
     const qn_graph *g = pl->rq->graph;
-    qn_plan        *p = pl->plan;
+    qn_plan *p = pl->plan;
 
     for (int32_t id = 0; id < p->n_values; id++) {
         qn_plan_value *v = &p->values[id];
-        qn_value_id    root;
-        qn_status      st;
+        qn_value_id root;
+        qn_status st;
 
         if (v->home != QN_HOME_CONST) continue;
         root = const_root(pl, id);
-        if (is_output(g, id) || root != id) {
+        if (!p->values[root].computed && (is_output(g, id) || root != id)) {
             st = dense_weight(pl, root, err);
             if (st != QN_OK) return st;
         }
@@ -295,10 +309,10 @@ static qn_status finish_consts(qn_planner *pl, qn_error *err)
 
 qn_status qn_plan_lower(qn_planner *pl, qn_error *err)
 {
-    qn_plan    *p = pl->plan;
-    qn_tensor  *io = qn_arena_array(&pl->tmp, 2 * (size_t)p->max_io, sizeof *io);
+    qn_plan *p = pl->plan;
+    qn_tensor *io = qn_arena_array(&pl->tmp, 2 * (size_t)p->max_io, sizeof *io);
     qn_weight **weights = qn_arena_array(&pl->tmp, (size_t)p->max_io, sizeof *weights);
-    qn_status   st = QN_OK;
+    qn_status st = QN_OK;
 
     if (!io || !weights) return qn_error_set(err, QN_ERR_NOMEM, "plan: room to lower in");
     for (int32_t s = 0; s < p->n_steps && st == QN_OK; s++)

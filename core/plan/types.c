@@ -18,17 +18,18 @@ const char *qn_node_label(const qn_node *n, char *buf, size_t cap)
 
 static bool is_integer(qn_dtype t)
 {
-    return t == QN_I64 || t == QN_I32 || t == QN_I16 || t == QN_I8 || t == QN_U64 || t == QN_U32 || t == QN_U16 || t == QN_U8 || t == QN_BOOL;
+    return t == QN_I64 || t == QN_I32 || t == QN_I16 || t == QN_I8 || t == QN_U64 || t == QN_U32 || t == QN_U16 || t == QN_U8 ||
+           t == QN_BOOL;
 }
 
 qn_status qn_plan_small_const(const qn_plan_request *rq, qn_plan_value *v, qn_value_id id, const qn_tensor **out, qn_error *err)
 {
     qn_weight *w = rq->graph->values[id].weight;
-    int64_t    count;
-    qn_status  st;
+    int64_t count;
+    qn_status st;
 
-    *out = NULL;
-    if (!w) return QN_OK;
+    *out = v->computed ? &v->dense : NULL;
+    if (!w || v->computed) return QN_OK;
     count = qn_tensor_count(&v->dense);
     if (count > (is_integer(v->dtype) ? QN_PLAN_CONST_INTS : QN_PLAN_CONST_ANY)) return QN_OK;
     if (!v->dense.data) {
@@ -42,7 +43,7 @@ qn_status qn_plan_small_const(const qn_plan_request *rq, qn_plan_value *v, qn_va
 static void set_const_type(qn_planner *pl, qn_value_id id)
 {
     qn_plan_value *v = &pl->plan->values[id];
-    qn_type       *t = &pl->types[id];
+    qn_type *t = &pl->types[id];
 
     qn_weight_shape(pl->rq->graph->values[id].weight, &v->dense); /* data too where it is in memory anyway */
     v->home = QN_HOME_CONST;
@@ -59,8 +60,8 @@ static void set_const_type(qn_planner *pl, qn_value_id id)
 static void set_input_type(qn_planner *pl, int32_t input)
 {
     const qn_tensor *shape = &pl->rq->shapes[input];
-    qn_value_id      id = pl->rq->inputs[input];
-    qn_type         *t;
+    qn_value_id id = pl->rq->inputs[input];
+    qn_type *t;
 
     if (id == QN_NONE || pl->rq->graph->values[id].weight) return;
     t = &pl->types[id];
@@ -85,13 +86,23 @@ static bool number_dim(const qn_planner *pl, qn_dim dim, int64_t *c0, int64_t *c
     return true;
 }
 
+/* c0 + c1 * rows fits the dtype for every number of rows. */
+static bool in_range(const qn_planner *pl, qn_dtype dtype, int64_t c0, int64_t c1)
+{
+    int64_t most;
+
+    if (!qn_i64_mul(c1, pl->rq->capacity, &most) || !qn_i64_add(most, c0, &most)) return false;
+    return dtype == QN_I64 || (c0 == (int32_t)c0 && most == (int32_t)most);
+}
+
 /* Known elements as numbers; NULL unless all of them are. */
 static qn_status number_known(const qn_planner *pl, const qn_known *k, const qn_plan_value *v, qn_plan_known **out, qn_error *err)
 {
     qn_plan_known *n;
 
     *out = NULL;
-    if (!k || !is_integer(v->dtype) || !v->fixed || k->rank != v->rank || k->rank > 1) return QN_OK;
+    if (!k || (v->dtype != QN_I64 && v->dtype != QN_I32 && v->dtype != QN_BOOL) || !v->fixed || k->rank != v->rank || k->rank > 1)
+        return QN_OK;
     if (k->rank == 1 && (v->c0[0] != k->n || v->c1[0] != 0)) return QN_OK;
     n = qn_arena_alloc(&pl->plan->arena, sizeof *n);
     if (n) n->c0 = qn_arena_array(&pl->plan->arena, (size_t)k->n, sizeof *n->c0);
@@ -105,9 +116,20 @@ static qn_status number_known(const qn_planner *pl, const qn_known *k, const qn_
         } else if (pl->rq->capacity <= 0 || !qn_dims_affine(pl->dims, k->elems[i], pl->rows, &n->c0[i], &n->c1[i])) {
             return QN_OK;
         }
+        if (!in_range(pl, v->dtype, n->c0[i], n->c1[i])) return QN_OK;
     }
     *out = n;
     return QN_OK;
+}
+
+void qn_plan_store_int(qn_dtype dtype, void *at, int32_t i, int64_t v)
+{
+    if (dtype == QN_I64)
+        ((int64_t *)at)[i] = v;
+    else if (dtype == QN_I32)
+        ((int32_t *)at)[i] = (int32_t)v;
+    else
+        ((uint8_t *)at)[i] = v != 0;
 }
 
 bool qn_plan_shape(const qn_plan_value *v, int64_t rows, qn_tensor *out)
@@ -124,12 +146,11 @@ bool qn_plan_shape(const qn_plan_value *v, int64_t rows, qn_tensor *out)
 static qn_status number_value(qn_planner *pl, qn_value_id id, qn_error *err)
 {
     const qn_value *gv = &pl->rq->graph->values[id];
-    const qn_type  *t = &pl->types[id];
-    qn_plan_value  *v = &pl->plan->values[id];
-    qn_tensor       largest = { 0 };
+    const qn_type *t = &pl->types[id];
+    qn_plan_value *v = &pl->plan->values[id];
+    qn_tensor largest = { 0 };
 
-    if (t->kind != QN_KIND_TENSOR)
-        return qn_error_set(err, QN_ERR_UNSUPPORTED, "value %.80s is unsupported: not a tensor", gv->name);
+    if (t->kind != QN_KIND_TENSOR) return qn_error_set(err, QN_ERR_UNSUPPORTED, "value %.80s is unsupported: not a tensor", gv->name);
     v->dtype = t->dtype;
     v->rank = t->rank;
     v->fixed = t->rank >= 0 && t->dtype != QN_DTYPE_NONE;
@@ -147,16 +168,16 @@ static qn_status number_value(qn_planner *pl, qn_value_id id, qn_error *err)
 
 /* What qn_infer_node() wants, as wide as the widest node. */
 typedef struct qn_infer_room {
-    qn_type          *in, *out;
-    const qn_known  **in_known;
+    qn_type *in, *out;
+    const qn_known **in_known;
     const qn_tensor **in_const;
-    qn_known        **out_known;
+    qn_known **out_known;
 } qn_infer_room;
 
 static qn_status make_room(qn_planner *pl, qn_infer_room *room, qn_error *err)
 {
     const qn_graph *g = pl->rq->graph;
-    size_t          n = 1;
+    size_t n = 1;
 
     for (int32_t i = 0; i < g->n_order; i++) {
         const qn_node *node = &g->nodes[g->order[i]];
@@ -189,6 +210,7 @@ static qn_status infer_step(qn_planner *pl, const qn_node *n, qn_infer_room *roo
         room->in[i] = pl->types[id];
         room->in_known[i] = pl->known[id];
         st = qn_plan_small_const(pl->rq, &pl->plan->values[id], id, &room->in_const[i], err);
+        if (st == QN_OK && !room->in_const[i]) st = qn_plan_known_tensor(pl, id, &room->in_const[i], err);
         if (st != QN_OK) return st;
     }
     for (int32_t i = 0; i < n->n_out; i++) {
@@ -209,14 +231,14 @@ static qn_status infer_step(qn_planner *pl, const qn_node *n, qn_infer_room *roo
         st = number_value(pl, id, err);
         if (st != QN_OK) return st;
     }
-    return QN_OK;
+    return pl->batch_free ? qn_plan_compute(pl, n, room->in_const, err) : QN_OK;
 }
 
 qn_status qn_plan_types(qn_planner *pl, qn_error *err)
 {
     const qn_graph *g = pl->rq->graph;
-    qn_infer_room   room = { 0 };
-    qn_status       st = make_room(pl, &room, err);
+    qn_infer_room room = { 0 };
+    qn_status st = make_room(pl, &room, err);
 
     for (qn_value_id id = 0; id < g->n_values && st == QN_OK; id++) {
         pl->types[id] = (qn_type){ .rank = -1, .quant = { .scale = QN_NONE, .zero_point = QN_NONE, .axis = -1 } };

@@ -13,29 +13,29 @@
 #include <time.h>
 
 #define MAX_RUNS 1000000
-#define WARM_UP 0.1 /* of --seconds, and at least two runs: the first maps the arena */
+#define WARM_UP  0.1 /* of --seconds, and at least two runs: the first maps the arena */
 
 static const char usage[] = "usage: quern bench MODEL.onnx [--shape NAME=1x3x224x224 ...] [--batch N] [--threads N] [--seconds S]\n"
                             "                   [--isa scalar|avx2|avx512|vnni] [--profile] [--json]\n";
 
 typedef struct step_time {
-    uint64_t     ns;
-    int64_t      n_runs;
+    uint64_t ns;
+    int64_t n_runs;
     qn_step_info info;
 } step_time;
 
 typedef struct bench {
     const qn_cli_options *o;
-    qn_model   *model;
-    qn_team    *team;
+    qn_model *model;
+    qn_team *team;
     qn_session *session;
-    qn_tensor  *inputs, *outputs;
-    double     *ms; /* [n_runs] of cap_runs */
-    int64_t     n_runs, cap_runs;
-    step_time  *steps; /* by step */
-    int32_t     n_steps, cap_steps;
-    uint64_t    step_began_ns;
-    bool        measuring;
+    qn_tensor *inputs, *outputs;
+    double *ms; /* [n_runs] of cap_runs */
+    int64_t n_runs, cap_runs;
+    step_time *steps; /* by step */
+    int32_t n_steps, cap_steps;
+    uint64_t step_began_ns;
+    bool measuring;
 } bench;
 
 static uint64_t now_ns(void)
@@ -63,8 +63,8 @@ static double unit(uint64_t bits) { return (double)(bits >> 40) * 0x1p-23 - 1.0;
 static uint16_t half_of(double v)
 {
     uint16_t sign = v < 0 ? 0x8000 : 0;
-    double   a = v < 0 ? -v : v;
-    int      e = 15;
+    double a = v < 0 ? -v : v;
+    int e = 15;
 
     if (a < 0x1p-14) return sign;
     while (a < 1.0) {
@@ -77,13 +77,13 @@ static uint16_t half_of(double v)
 static void fill(qn_tensor *t, int32_t input)
 {
     int64_t n = qn_tensor_count(t);
-    size_t  size = qn_dtype_size(t->dtype);
+    size_t size = qn_dtype_size(t->dtype);
 
     for (int64_t i = 0; i < n; i++) {
         uint64_t bits = mix(mix((uint64_t)input) + (uint64_t)i);
-        double   v = unit(bits);
+        double v = unit(bits);
         uint8_t *at = (uint8_t *)t->data + (size_t)i * size;
-        float    f = (float)v;
+        float f = (float)v;
         uint32_t word;
 
         memcpy(&word, &f, sizeof word);
@@ -104,7 +104,7 @@ static bool parse_shape(const char *text, qn_tensor *t)
 
     t->rank = 0;
     while (*p) {
-        char     *end;
+        char *end;
         long long v;
 
         errno = 0;
@@ -130,7 +130,7 @@ static int choose_shapes(bench *b, qn_tensor *shapes)
     }
     for (int i = 0; i < o->n_pairs; i++) {
         const char *text;
-        int32_t     at = qn_cli_input_pair(b->model, o->pairs[i], &text);
+        int32_t at = qn_cli_input_pair(b->model, o->pairs[i], &text);
 
         if (at >= 0 && parse_shape(text, &shapes[at])) continue;
         fprintf(stderr, "quern bench: --shape %s: expected NAME=1x3x224x224 with the name of an input\n", o->pairs[i]);
@@ -141,10 +141,10 @@ static int choose_shapes(bench *b, qn_tensor *shapes)
 
 static int make_inputs(bench *b)
 {
-    int32_t    n = qn_model_n_inputs(b->model);
+    int32_t n = qn_model_n_inputs(b->model);
     qn_tensor *shapes = calloc((size_t)n + 1, sizeof *shapes);
-    int        code = shapes ? choose_shapes(b, shapes) : QN_EXIT_ERROR;
-    qn_error   err = { .status = QN_ERR_NOMEM, .message = "inputs" };
+    int code = shapes ? choose_shapes(b, shapes) : QN_EXIT_ERROR;
+    qn_error err = { .status = QN_ERR_NOMEM, .message = "inputs" };
 
     for (int32_t i = 0; i < n && code == QN_EXIT_OK; i++) {
         const qn_port *p = qn_model_input(b->model, i);
@@ -182,9 +182,9 @@ static void on_step(void *user, int32_t step, bool finished)
 static qn_status run_for(bench *b, double seconds, qn_error *err)
 {
     const qn_run_hooks hooks = { .step = on_step, .user = b };
-    uint64_t           end = now_ns() + (uint64_t)(seconds * 1e9);
-    int64_t            n = 0;
-    qn_status          st = QN_OK;
+    uint64_t end = now_ns() + (uint64_t)(seconds * 1e9);
+    int64_t n = 0;
+    qn_status st = QN_OK;
 
     while (st == QN_OK && (n < 2 || now_ns() < end)) {
         uint64_t t = now_ns();
@@ -216,7 +216,7 @@ static int slower_first(const void *a, const void *b)
 static int by_kernel(const void *a, const void *b)
 {
     const step_time *x = a, *y = b;
-    int              c = strcmp(x->info.op, y->info.op);
+    int c = strcmp(x->info.op, y->info.op);
 
     return c ? c : strcmp(x->info.kernel, y->info.kernel);
 }
@@ -255,8 +255,8 @@ static json_t *json_profile(const bench *b, const step_time *kernels, int32_t n_
     for (int32_t i = 0; i < b->n_steps; i++) {
         const step_time *s = &b->steps[i];
 
-        json_array_append_new(steps, json_pack("{s:s, s:s, s:s, s:f}", "node", s->info.node, "op", s->info.op, "kernel", s->info.kernel, "ms",
-                                               per_run_ms(b, s)));
+        json_array_append_new(steps, json_pack("{s:s, s:s, s:s, s:f}", "node", s->info.node, "op", s->info.op, "kernel", s->info.kernel,
+                                               "ms", per_run_ms(b, s)));
     }
     for (int32_t i = 0; i < n_kernels; i++)
         json_array_append_new(joined, json_pack("{s:s, s:s, s:I, s:f}", "op", kernels[i].info.op, "kernel", kernels[i].info.kernel, "steps",
@@ -266,9 +266,9 @@ static json_t *json_profile(const bench *b, const step_time *kernels, int32_t n_
 
 static int report_json(const bench *b, double median, const step_time *kernels, int32_t n_kernels)
 {
-    json_t *j = json_pack("{s:s, s:s, s:i, s:I, s:I, s:f, s:f, s:f, s:I}", "model", b->o->model, "isa", qn_cpu_name(b->o->cpu), "threads", b->o->threads,
-                          "batch", (json_int_t)b->o->batch, "runs", (json_int_t)b->n_runs, "median_ms", median, "min_ms", b->ms[0], "max_ms",
-                          b->ms[b->n_runs - 1], "session_bytes", (json_int_t)qn_session_bytes(b->session));
+    json_t *j = json_pack("{s:s, s:s, s:i, s:I, s:I, s:f, s:f, s:f, s:I}", "model", b->o->model, "isa", qn_cpu_name(b->o->cpu), "threads",
+                          b->o->threads, "batch", (json_int_t)b->o->batch, "runs", (json_int_t)b->n_runs, "median_ms", median, "min_ms",
+                          b->ms[0], "max_ms", b->ms[b->n_runs - 1], "session_bytes", (json_int_t)qn_session_bytes(b->session));
 
     if (j && b->o->profile) json_object_set_new(j, "profile", json_profile(b, kernels, n_kernels));
     if (!j || json_dumpf(j, stdout, JSON_INDENT(2) | JSON_REAL_PRECISION(9)) != 0) {
@@ -288,18 +288,20 @@ static void report_text(const bench *b, double median, const step_time *kernels,
     if (!b->o->profile) return;
     printf("\n%12s %6s  %-24s %s\n", "ms a run", "steps", "op", "kernel");
     for (int32_t i = 0; i < n_kernels; i++)
-        printf("%12.4f %6" PRId64 "  %-24s %s\n", per_run_ms(b, &kernels[i]), kernels[i].n_runs, kernels[i].info.op, kernels[i].info.kernel);
+        printf("%12.4f %6" PRId64 "  %-24s %s\n", per_run_ms(b, &kernels[i]), kernels[i].n_runs, kernels[i].info.op,
+               kernels[i].info.kernel);
     printf("\n%12s  %-24s %-24s %s\n", "ms a run", "op", "kernel", "node");
     for (int32_t i = 0; i < b->n_steps; i++)
-        printf("%12.4f  %-24s %-24s %s\n", per_run_ms(b, &b->steps[i]), b->steps[i].info.op, b->steps[i].info.kernel, b->steps[i].info.node);
+        printf("%12.4f  %-24s %-24s %s\n", per_run_ms(b, &b->steps[i]), b->steps[i].info.op, b->steps[i].info.kernel,
+               b->steps[i].info.node);
 }
 
 static int report(bench *b)
 {
     step_time *kernels = calloc((size_t)b->n_steps + 1, sizeof *kernels);
-    int32_t    n_kernels;
-    double     median;
-    int        code = QN_EXIT_OK;
+    int32_t n_kernels;
+    double median;
+    int code = QN_EXIT_OK;
 
     if (!kernels) {
         fprintf(stderr, "quern bench: out of memory\n");
@@ -310,8 +312,10 @@ static int report(bench *b)
     qsort(b->ms, (size_t)b->n_runs, sizeof *b->ms, by_value);
     median = b->n_runs % 2 ? b->ms[b->n_runs / 2] : (b->ms[b->n_runs / 2 - 1] + b->ms[b->n_runs / 2]) / 2;
     if (b->n_steps) qsort(b->steps, (size_t)b->n_steps, sizeof *b->steps, slower_first);
-    if (b->o->json) code = report_json(b, median, kernels, n_kernels);
-    else report_text(b, median, kernels, n_kernels);
+    if (b->o->json)
+        code = report_json(b, median, kernels, n_kernels);
+    else
+        report_text(b, median, kernels, n_kernels);
     free(kernels);
     return code;
 }
@@ -320,7 +324,7 @@ static int report(bench *b)
 
 static int measure(bench *b)
 {
-    qn_error  err = { 0 };
+    qn_error err = { 0 };
     qn_status st = QN_OK;
     qn_model_stats stats;
 
@@ -343,12 +347,14 @@ static int measure(bench *b)
 static int bench_model(const qn_cli_options *o, qn_model *m)
 {
     bench b = { .o = o, .model = m };
-    int   code = QN_EXIT_ERROR;
+    int code = QN_EXIT_ERROR;
 
     b.inputs = calloc((size_t)qn_model_n_inputs(m) + 1, sizeof *b.inputs);
     b.outputs = calloc((size_t)qn_model_n_outputs(m) + 1, sizeof *b.outputs);
-    if (b.inputs && b.outputs) code = make_inputs(&b);
-    else fprintf(stderr, "quern bench: out of memory\n");
+    if (b.inputs && b.outputs)
+        code = make_inputs(&b);
+    else
+        fprintf(stderr, "quern bench: out of memory\n");
     if (code == QN_EXIT_OK) code = measure(&b);
     qn_session_destroy(b.session);
     qn_team_destroy(b.team);
@@ -363,11 +369,11 @@ static int bench_model(const qn_cli_options *o, qn_model *m)
 int qn_cli_bench(int argc, char **argv)
 {
     qn_cli_options o;
-    qn_model      *m;
-    int            code = QN_EXIT_USAGE;
+    qn_model *m;
+    int code = QN_EXIT_USAGE;
 
-    if (qn_cli_parse(argc, argv, QN_CLI_SHAPE | QN_CLI_BATCH | QN_CLI_THREADS | QN_CLI_ISA | QN_CLI_SECONDS | QN_CLI_PROFILE | QN_CLI_JSON, usage,
-                     &o)) {
+    if (qn_cli_parse(argc, argv, QN_CLI_SHAPE | QN_CLI_BATCH | QN_CLI_THREADS | QN_CLI_ISA | QN_CLI_SECONDS | QN_CLI_PROFILE | QN_CLI_JSON,
+                     usage, &o)) {
         m = qn_cli_load(&o, &code);
         if (m) code = bench_model(&o, m);
         qn_model_unref(m);

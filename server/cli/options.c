@@ -9,7 +9,7 @@
 
 static bool whole_number(const char *text, int64_t lo, int64_t hi, int64_t *out)
 {
-    char     *end;
+    char *end;
     long long v;
 
     errno = 0;
@@ -21,7 +21,7 @@ static bool whole_number(const char *text, int64_t lo, int64_t hi, int64_t *out)
 
 static bool seconds_number(const char *text, double *out)
 {
-    char  *end;
+    char *end;
     double v;
 
     errno = 0;
@@ -33,12 +33,18 @@ static bool seconds_number(const char *text, double *out)
 
 static const struct qn_cli_option {
     const char *name;
-    unsigned    flag;
-    bool        takes_value;
+    unsigned flag;
+    bool takes_value;
 } options[] = {
-    { "--input", QN_CLI_INPUT, true },   { "--output-dir", QN_CLI_OUTPUT_DIR, true },  { "--threads", QN_CLI_THREADS, true },
-    { "--isa", QN_CLI_ISA, true },       { "--all-values", QN_CLI_ALL_VALUES, false }, { "--json", QN_CLI_JSON, false },
-    { "--shape", QN_CLI_SHAPE, true },   { "--batch", QN_CLI_BATCH, true },            { "--seconds", QN_CLI_SECONDS, true },
+    { "--input", QN_CLI_INPUT, true },
+    { "--output-dir", QN_CLI_OUTPUT_DIR, true },
+    { "--threads", QN_CLI_THREADS, true },
+    { "--isa", QN_CLI_ISA, true },
+    { "--all-values", QN_CLI_ALL_VALUES, false },
+    { "--json", QN_CLI_JSON, false },
+    { "--shape", QN_CLI_SHAPE, true },
+    { "--batch", QN_CLI_BATCH, true },
+    { "--seconds", QN_CLI_SECONDS, true },
     { "--profile", QN_CLI_PROFILE, false },
 };
 
@@ -50,7 +56,7 @@ static bool bad_value(const qn_cli_options *o, const char *name, const char *val
 
 static bool apply(qn_cli_options *o, const struct qn_cli_option *opt, const char *value)
 {
-    int64_t  v;
+    int64_t v;
     qn_error err;
 
     switch (opt->flag) {
@@ -77,7 +83,7 @@ static bool apply(qn_cli_options *o, const struct qn_cli_option *opt, const char
 static bool take(qn_cli_options *o, int argc, char **argv, int *i, unsigned known)
 {
     for (size_t k = 0; k < sizeof options / sizeof options[0]; k++) {
-        size_t      n = strlen(options[k].name);
+        size_t n = strlen(options[k].name);
         const char *value = NULL;
 
         if (!(options[k].flag & known) || strncmp(argv[*i], options[k].name, n) != 0) continue;
@@ -144,8 +150,8 @@ int qn_cli_fail(const qn_cli_options *o, const char *what, const qn_error *err)
 qn_model *qn_cli_load(const qn_cli_options *o, int *exit_code)
 {
     qn_model_options mo = { .cpu = o->cpu, .all_values = o->all_values };
-    qn_model        *m = NULL;
-    qn_error         err = { 0 };
+    qn_model *m = NULL;
+    qn_error err = { 0 };
 
     *exit_code = QN_EXIT_OK;
     if (qn_model_load(AT_FDCWD, o->model, &mo, &m, &err) != QN_OK) *exit_code = qn_cli_fail(o, o->model, &err);
@@ -156,7 +162,7 @@ int32_t qn_cli_input_pair(const qn_model *m, const char *pair, const char **rest
 {
     for (int32_t i = 0; i < qn_model_n_inputs(m); i++) {
         const char *name = qn_model_input(m, i)->name;
-        size_t      n = strlen(name);
+        size_t n = strlen(name);
 
         if (strncmp(pair, name, n) != 0 || pair[n] != '=') continue;
         *rest = pair + n + 1;

@@ -10,16 +10,17 @@
 
 #define MAX_INPUT_BYTES ((size_t)8 << 30)
 
-static const char usage[] = "usage: quern run MODEL.onnx --input NAME=FILE.npy ... --output-dir DIR [--threads N] [--isa scalar|avx2|avx512|vnni]\n"
-                            "                 [--all-values]\n";
+static const char usage[] =
+    "usage: quern run MODEL.onnx --input NAME=FILE.npy ... --output-dir DIR [--threads N] [--isa scalar|avx2|avx512|vnni]\n"
+    "                 [--all-values]\n";
 
 /* -- inputs --------------------------------------------------------------------------------------------------------------- */
 
 static int read_input(const qn_cli_options *o, const qn_model *m, const char *pair, qn_tensor *inputs)
 {
     const char *path;
-    int32_t     i = qn_cli_input_pair(m, pair, &path);
-    qn_error    err = { 0 };
+    int32_t i = qn_cli_input_pair(m, pair, &path);
+    qn_error err = { 0 };
 
     if (i < 0) {
         fprintf(stderr, "quern run: %s: the model has no such input; its inputs are", pair);
@@ -41,8 +42,8 @@ static int read_input(const qn_cli_options *o, const qn_model *m, const char *pa
 
 typedef struct named {
     const char *name; /* in the model */
-    char       *file; /* owned: "DIR/NAME.npy" */
-    qn_tensor   tensor;
+    char *file;       /* owned: "DIR/NAME.npy" */
+    qn_tensor tensor;
 } named;
 
 static bool plain(char c)
@@ -53,7 +54,7 @@ static bool plain(char c)
 static char *file_name(const char *dir, const char *name)
 {
     size_t n_dir = strlen(dir), n = strlen(name), cap = n_dir + n + 6;
-    char  *s = malloc(cap);
+    char *s = malloc(cap);
 
     if (!s) return NULL;
     snprintf(s, cap, "%s/%s.npy", dir, name);
@@ -87,8 +88,8 @@ static int write_all(const qn_cli_options *o, named *all, int32_t n)
 static int write_outputs(const qn_cli_options *o, const qn_model *m, const qn_session *s, const qn_tensor *outputs)
 {
     int32_t n_values = qn_session_n_values(s), n_outputs = qn_model_n_outputs(m), n = 0;
-    int     code = QN_EXIT_OK;
-    named  *all = calloc((size_t)n_values + (size_t)n_outputs + 1, sizeof *all);
+    int code = QN_EXIT_OK;
+    named *all = calloc((size_t)n_values + (size_t)n_outputs + 1, sizeof *all);
 
     for (int32_t i = 0; all && i < n_outputs; i++) all[n++] = (named){ .name = qn_model_output(m, i)->name, .tensor = outputs[i] };
     for (int32_t i = 0; all && i < n_values; i++) {
@@ -114,13 +115,13 @@ static int write_outputs(const qn_cli_options *o, const qn_model *m, const qn_se
 
 static int run_model(const qn_cli_options *o, qn_model *m)
 {
-    int32_t     n_in = qn_model_n_inputs(m), n_out = qn_model_n_outputs(m);
-    qn_tensor  *inputs = calloc((size_t)n_in + 1, sizeof *inputs), *outputs = calloc((size_t)n_out + 1, sizeof *outputs);
-    qn_team    *team = NULL;
+    int32_t n_in = qn_model_n_inputs(m), n_out = qn_model_n_outputs(m);
+    qn_tensor *inputs = calloc((size_t)n_in + 1, sizeof *inputs), *outputs = calloc((size_t)n_out + 1, sizeof *outputs);
+    qn_team *team = NULL;
     qn_session *s = NULL;
-    qn_error    err = { .status = QN_ERR_NOMEM, .message = "inputs" };
-    qn_status   st = inputs && outputs ? QN_OK : QN_ERR_NOMEM;
-    int         code = QN_EXIT_OK;
+    qn_error err = { .status = QN_ERR_NOMEM, .message = "inputs" };
+    qn_status st = inputs && outputs ? QN_OK : QN_ERR_NOMEM;
+    int code = QN_EXIT_OK;
 
     for (int i = 0; i < o->n_pairs && st == QN_OK && code == QN_EXIT_OK; i++) code = read_input(o, m, o->pairs[i], inputs);
     if (code != QN_EXIT_OK) goto done;
@@ -140,8 +141,8 @@ done:
 int qn_cli_run(int argc, char **argv)
 {
     qn_cli_options o;
-    qn_model      *m;
-    int            code = QN_EXIT_USAGE;
+    qn_model *m;
+    int code = QN_EXIT_USAGE;
 
     if (qn_cli_parse(argc, argv, QN_CLI_INPUT | QN_CLI_OUTPUT_DIR | QN_CLI_THREADS | QN_CLI_ISA | QN_CLI_ALL_VALUES, usage, &o)) {
         m = qn_cli_load(&o, &code);

@@ -274,7 +274,11 @@ static qn_status input_finish(qn_decoder *d, int32_t i, qn_error *err)
         return qn_error_set(err, QN_ERR_INVALID, "input %.64s is missing", p->name);
     }
     st = qn_decoder_check_shape(p, g->rank, g->dims, err);
-    if (st == QN_OK) st = qn_shape_count(g->rank, g->dims, &count, err);
+    /* a product beyond 2^62 is no size that a larger limit would allow: a wrong shape, not a large body */
+    if (st == QN_OK && qn_shape_count(g->rank, g->dims, &count, err) != QN_OK) {
+        if (err) err->status = QN_ERR_SHAPE;
+        st = QN_ERR_SHAPE;
+    }
     if (st == QN_OK && g->binary_bytes >= 0 && p->dtype == QN_STRING) st = strings_from_binary(g, count, &d->budget, p->name, err);
     if (st == QN_OK && g->binary_bytes >= 0 && p->dtype == QN_BOOL) st = bools_are_bools(&g->sink, p->name, err);
     if (st != QN_OK) return st;

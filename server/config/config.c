@@ -17,7 +17,7 @@ const size_t qn_config_n_settings = COUNT(qn_config_settings);
 
 /* A model's quern.yaml as written: integers before they are narrowed, and labels not yet handed over. */
 typedef struct model_file {
-    int64_t      max_batch_rows, max_queue_delay_us, max_queued, bits, batching;
+    int64_t max_batch_rows, max_queue_delay_us, max_queued, bits, batching;
     qn_text_list labels;
 } model_file;
 

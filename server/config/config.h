@@ -10,13 +10,13 @@
 #include "server/registry/registry.h"
 
 typedef struct qn_config {
-    char    listen[QN_SETTING_TEXT_MAX]; /* "127.0.0.1:8000", "[::1]:0" */
-    int64_t http_threads;                /* 0: half of the CPUs */
+    char listen[QN_SETTING_TEXT_MAX]; /* "127.0.0.1:8000", "[::1]:0" */
+    int64_t http_threads;             /* 0: half of the CPUs */
     int64_t max_connections, max_connections_per_address;
     int64_t header_timeout_ms, body_timeout_ms, body_min_bytes_per_s, idle_timeout_ms, write_timeout_ms, request_timeout_ms;
     int64_t max_body_bytes, max_inflight_bytes;
     int64_t drain_timeout_ms;
-    char    models_dir[QN_SETTING_TEXT_MAX];
+    char models_dir[QN_SETTING_TEXT_MAX];
     int64_t workers, team_threads; /* 0: by the number of CPUs */
     int64_t isa;                   /* 0: auto, else the index of "auto|scalar|avx2|avx512|vnni" */
     int64_t file_bytes, weight_bytes, arena_bytes;
@@ -26,7 +26,7 @@ typedef struct qn_config {
 
 /* The rows of settings.def. */
 extern const qn_setting qn_config_settings[];
-extern const size_t     qn_config_n_settings;
+extern const size_t qn_config_n_settings;
 
 /* Every key at its default. */
 void qn_config_init(qn_config *config);

@@ -1,7 +1,7 @@
 /* server/config/settings.c - typed values of one setting, to and from text. */
 #include "server/config/settings.h"
 
-#include "core/base/checked.h"
+#include "quern/checked.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -30,7 +30,7 @@ static qn_status parse_int(const qn_setting *row, const char *text, int64_t *out
 {
     static const struct {
         const char *name;
-        int64_t     factor;
+        int64_t factor;
     } units[] = { { "", 1 }, { "KiB", 1024 }, { "MiB", 1024 * 1024 }, { "GiB", 1024 * 1024 * 1024 } };
     int64_t v = 0;
     const char *rest = digits(text, &v);

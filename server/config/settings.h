@@ -4,7 +4,7 @@
 #ifndef QUERN_SERVER_SETTINGS_H
 #define QUERN_SERVER_SETTINGS_H
 
-#include "core/base/buf.h"
+#include "quern/buf.h"
 #include "quern/error.h"
 
 #include <stddef.h>
@@ -21,18 +21,18 @@ typedef enum qn_setting_type {
 #define QN_SETTING_TEXT_MAX 1024
 
 typedef struct qn_text_list {
-    char  **items; /* [n], owned */
+    char **items; /* [n], owned */
     int32_t n;
 } qn_text_list;
 
 typedef struct qn_setting {
-    const char     *key;     /* "server.listen" */
+    const char *key; /* "server.listen" */
     qn_setting_type type;
-    size_t          offset;  /* of the field in the struct the table is for */
-    const char     *initial; /* the default, written as in the file */
-    int64_t         min, max;
-    const char     *choices; /* "exact|fast" for QN_SETTING_CHOICE */
-    const char     *what;    /* for people */
+    size_t offset;       /* of the field in the struct the table is for */
+    const char *initial; /* the default, written as in the file */
+    int64_t min, max;
+    const char *choices; /* "exact|fast" for QN_SETTING_CHOICE */
+    const char *what;    /* for people */
 } qn_setting;
 
 /* Parse text into the field of `base` that the row names.

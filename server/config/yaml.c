@@ -12,25 +12,25 @@
 #include <yaml.h>
 
 #define MAX_DEPTH 8
-#define MAX_PATH 128
+#define MAX_PATH  128
 
 typedef struct frame {
-    bool   sequence;
-    size_t path_len;  /* of the path that this collection is the value of */
-    size_t key_len;   /* mapping: length with the key whose value comes next; 0: a key comes next */
+    bool sequence;
+    size_t path_len; /* of the path that this collection is the value of */
+    size_t key_len;  /* mapping: length with the key whose value comes next; 0: a key comes next */
 } frame;
 
 typedef struct reader {
-    const char       *shown;
+    const char *shown;
     const qn_setting *rows;
-    size_t            n_rows;
-    void             *base;
-    size_t           *seen; /* [n_rows][1 + MAX_DEPTH] line of the first time, 0: not yet: the key, then the sections around it by depth */
-    frame             stack[MAX_DEPTH];
-    int               depth;
-    char              path[MAX_PATH];
-    size_t            line;
-    int               n_documents;
+    size_t n_rows;
+    void *base;
+    size_t *seen; /* [n_rows][1 + MAX_DEPTH] line of the first time, 0: not yet: the key, then the sections around it by depth */
+    frame stack[MAX_DEPTH];
+    int depth;
+    char path[MAX_PATH];
+    size_t line;
+    int n_documents;
 } reader;
 
 static qn_status fail(reader *r, qn_status st, qn_error *err, const char *what)
@@ -102,7 +102,8 @@ static qn_status on_value(reader *r, const yaml_event_t *e, bool in_list, qn_err
         if (e->data.scalar.length == 0 && e->data.scalar.style == YAML_PLAIN_SCALAR_STYLE) return QN_OK;
         return fail(r, QN_ERR_INVALID, err, "is a section, found a value");
     }
-    if (in_list != (row->type == QN_SETTING_LIST)) return fail(r, QN_ERR_INVALID, err, in_list ? "one value expected, found a list" : "a list expected, found one value");
+    if (in_list != (row->type == QN_SETTING_LIST))
+        return fail(r, QN_ERR_INVALID, err, in_list ? "one value expected, found a list" : "a list expected, found one value");
     if (!in_list && (st = once(r, index, 0, err)) != QN_OK) return st;
     st = qn_setting_parse(row, text, r->base, err);
     if (st != QN_OK) qn_error_prefix(err, "%s:%zu", r->shown, r->line);

@@ -55,9 +55,10 @@ void qn_conn_write_reply(qn_conn *conn, int status, const char *json, size_t n)
         qn_http_make_id(conn->http, made, sizeof made);
         id = made;
     }
-    len = snprintf(head, sizeof head,
-                   "HTTP/1.1 %d %s\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: %zu\r\nX-Request-Id: %s\r\n%s\r\n", status,
-                   qn_http_reason(status), n, id, status == 503 ? "Retry-After: 1\r\n" : "");
+    len = snprintf(
+        head, sizeof head,
+        "HTTP/1.1 %d %s\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: %zu\r\nX-Request-Id: %s\r\n%s\r\n",
+        status, qn_http_reason(status), n, id, status == 503 ? "Retry-After: 1\r\n" : "");
     parts[0] = (struct iovec){ .iov_base = head, .iov_len = len < 0 ? 0 : (size_t)len };
     parts[1] = (struct iovec){ .iov_base = (void *)(uintptr_t)json, .iov_len = n };
     ignored = sendmsg(conn->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT); /* a client that takes nothing gets nothing */

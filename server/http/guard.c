@@ -155,16 +155,19 @@ static bool check_fields(const qn_http_head *head, qn_refusal *no)
         }
         bytes += f->name_len + f->value_len + 4;
     }
-    if (bytes > QN_HTTP_MAX_HEADER_BYTES) return refuse(no, 431, true, "%zu bytes of header fields, at most %d", bytes, QN_HTTP_MAX_HEADER_BYTES);
+    if (bytes > QN_HTTP_MAX_HEADER_BYTES)
+        return refuse(no, 431, true, "%zu bytes of header fields, at most %d", bytes, QN_HTTP_MAX_HEADER_BYTES);
     return true;
 }
 
 static bool check_request_line(const qn_http_head *head, qn_refusal *no)
 {
-    if (!is_token(head->method, strlen(head->method)) || strlen(head->method) > 32) return refuse(no, 400, true, "the method is not a token");
+    if (!is_token(head->method, strlen(head->method)) || strlen(head->method) > 32)
+        return refuse(no, 400, true, "the method is not a token");
     if (strcmp(head->version, "HTTP/1.1") != 0 && strcmp(head->version, "HTTP/1.0") != 0)
         return refuse(no, 505, true, "HTTP/1.1 or HTTP/1.0 expected");
-    if (head->target_len > QN_HTTP_MAX_TARGET) return refuse(no, 414, true, "target of %zu bytes, at most %d", head->target_len, QN_HTTP_MAX_TARGET);
+    if (head->target_len > QN_HTTP_MAX_TARGET)
+        return refuse(no, 414, true, "target of %zu bytes, at most %d", head->target_len, QN_HTTP_MAX_TARGET);
     if (!head->target_clean) return refuse(no, 400, true, "the target has bytes that must be percent-encoded");
     return true;
 }
@@ -174,7 +177,8 @@ static bool check_host(const qn_http_head *head, qn_refusal *no)
     int n = 0;
     const qn_http_field *host = qn_http_find(head, "Host", &n);
 
-    if (n > 1 || (n == 0 && strcmp(head->version, "HTTP/1.1") == 0)) return refuse(no, 400, true, "exactly one Host field expected, found %d", n);
+    if (n > 1 || (n == 0 && strcmp(head->version, "HTTP/1.1") == 0))
+        return refuse(no, 400, true, "exactly one Host field expected, found %d", n);
     for (size_t i = 0; host && i < trimmed(host); i++) {
         if (!(is_tchar(host->value[i]) || strchr(":[]", host->value[i]))) return refuse(no, 400, true, "Host is not a host name");
     }
@@ -203,7 +207,8 @@ bool qn_guard_framing(const qn_http_head *head, qn_framing *out, qn_refusal *no)
         out->chunked = true;
     }
     if (n_expect) {
-        if (n_expect > 1 || !qn_http_value_is(expect, "100-continue")) return refuse(no, 417, true, "Expect: only 100-continue is supported");
+        if (n_expect > 1 || !qn_http_value_is(expect, "100-continue"))
+            return refuse(no, 417, true, "Expect: only 100-continue is supported");
         out->expects_continue = strcmp(head->version, "HTTP/1.1") == 0;
     }
     return true;
@@ -216,7 +221,7 @@ static unsigned media_of(const qn_http_field *f)
 {
     static const struct {
         const char *name;
-        unsigned    media;
+        unsigned media;
     } known[] = {
         { "application/json", QN_MEDIA_JSON },
         { "text/json", QN_MEDIA_JSON },
@@ -244,11 +249,12 @@ bool qn_guard_body(const qn_http_head *head, const qn_framing *framing, uint64_t
     if (!framing->chunked && !(framing->has_length && framing->length > 0)) return true;
     if (media & QN_MEDIA_ANY) return true;
     if (n_encoding > 1 || (encoding && !qn_http_value_is(encoding, "identity")))
-        return refuse(no, 415, false, "Content-Encoding '%.*s' is not supported", (int)(encoding->value_len < 40 ? encoding->value_len : 40),
-                      encoding->value);
+        return refuse(no, 415, false, "Content-Encoding '%.*s' is not supported",
+                      (int)(encoding->value_len < 40 ? encoding->value_len : 40), encoding->value);
     if (n_type > 1) return refuse(no, 400, false, "%d Content-Type fields, at most one expected", n_type);
     if (type && !(media_of(type) & media))
-        return refuse(no, 415, false, "Content-Type '%.*s': application/json%s expected", (int)(type->value_len < 60 ? type->value_len : 60), type->value,
+        return refuse(no, 415, false, "Content-Type '%.*s': application/json%s expected",
+                      (int)(type->value_len < 60 ? type->value_len : 60), type->value,
                       media & QN_MEDIA_OCTETS ? " or application/octet-stream" : "");
     return true;
 }

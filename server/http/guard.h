@@ -16,37 +16,37 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define QN_HTTP_MAX_FIELDS 64
-#define QN_HTTP_MAX_TARGET 8192
+#define QN_HTTP_MAX_FIELDS       64
+#define QN_HTTP_MAX_TARGET       8192
 #define QN_HTTP_MAX_HEADER_BYTES 16384
 
 typedef struct qn_http_field {
     const char *name, *value;
-    size_t      name_len, value_len;
+    size_t name_len, value_len;
 } qn_http_field;
 
 /* A request's head, borrowed from the parser. */
 typedef struct qn_http_head {
-    const char   *method, *version; /* terminated */
-    const char   *target;           /* terminated before the query was cut off; only its first path_len bytes are still as sent */
-    size_t        target_len;       /* of the whole target with its query, as sent */
-    bool          target_clean;     /* qn_guard_target_clean() on the whole target, before anything changed it */
-    size_t        block_bytes;      /* from the first byte of the method to the end of the empty line; 0: not known, no layout check */
-    int32_t       n_fields;
-    bool          too_many_fields;  /* there were more than QN_HTTP_MAX_FIELDS */
+    const char *method, *version; /* terminated */
+    const char *target;           /* terminated before the query was cut off; only its first path_len bytes are still as sent */
+    size_t target_len;            /* of the whole target with its query, as sent */
+    bool target_clean;            /* qn_guard_target_clean() on the whole target, before anything changed it */
+    size_t block_bytes;           /* from the first byte of the method to the end of the empty line; 0: not known, no layout check */
+    int32_t n_fields;
+    bool too_many_fields; /* there were more than QN_HTTP_MAX_FIELDS */
     qn_http_field fields[QN_HTTP_MAX_FIELDS];
 } qn_http_head;
 
 /* What the framing of an accepted head says. */
 typedef struct qn_framing {
-    bool     has_length, chunked; /* never both; neither: no body */
-    uint64_t length;              /* when has_length */
-    bool     expects_continue;
+    bool has_length, chunked; /* never both; neither: no body */
+    uint64_t length;          /* when has_length */
+    bool expects_continue;
 } qn_framing;
 
 /* An answer of the guard: the connection is closed after it when `close` is set. */
 typedef struct qn_refusal {
-    int  status;
+    int status;
     bool close;
     char message[160];
 } qn_refusal;

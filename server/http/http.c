@@ -96,7 +96,8 @@ bool qn_exchange_reserve(qn_exchange *x, uint64_t bytes)
             atomic_fetch_add_explicit(&h->shed_bytes, 1, memory_order_relaxed);
             return false;
         }
-    } while (!atomic_compare_exchange_weak_explicit(&h->bytes_in_flight, &all, all + (bytes - held), memory_order_relaxed, memory_order_relaxed));
+    } while (!atomic_compare_exchange_weak_explicit(&h->bytes_in_flight, &all, all + (bytes - held), memory_order_relaxed,
+                                                    memory_order_relaxed));
     c->reserved = bytes;
     return true;
 }
@@ -113,7 +114,8 @@ qn_http *qn_exchange_server(const qn_exchange *x) { return x->conn->http; }
 
 /* -- the first call -------------------------------------------------------------------------------------------------------- */
 
-static enum MHD_Result collect_field(void *user, enum MHD_ValueKind kind, const char *key, size_t key_len, const char *value, size_t value_len)
+static enum MHD_Result collect_field(void *user, enum MHD_ValueKind kind, const char *key, size_t key_len, const char *value,
+                                     size_t value_len)
 {
     qn_http_head *head = user;
 
@@ -122,7 +124,8 @@ static enum MHD_Result collect_field(void *user, enum MHD_ValueKind kind, const 
         head->too_many_fields = true;
         return MHD_NO;
     }
-    head->fields[head->n_fields++] = (qn_http_field){ .name = key, .name_len = key_len, .value = value ? value : "", .value_len = value ? value_len : 0 };
+    head->fields[head->n_fields++] =
+        (qn_http_field){ .name = key, .name_len = key_len, .value = value ? value : "", .value_len = value ? value_len : 0 };
     return MHD_YES;
 }
 
@@ -241,7 +244,8 @@ static enum MHD_Result send_reply(qn_conn *c)
     if (x->reply.failed) qn_exchange_error(x, 503, "no memory for the reply");
     if (!qn_conn_stage(c, QN_STAGE_WRITE, c->http->options.write_timeout_us)) return MHD_NO;
     body = qn_buf_take(&x->reply, &n);
-    r = body ? MHD_create_response_from_buffer(n, body, MHD_RESPMEM_MUST_FREE) : MHD_create_response_from_buffer(0, (void *)(uintptr_t) "", MHD_RESPMEM_PERSISTENT);
+    r = body ? MHD_create_response_from_buffer(n, body, MHD_RESPMEM_MUST_FREE)
+             : MHD_create_response_from_buffer(0, (void *)(uintptr_t) "", MHD_RESPMEM_PERSISTENT);
     if (!r) {
         free(body);
         return MHD_NO;
@@ -344,8 +348,8 @@ static qn_conn *conn_of(struct MHD_Connection *mhd)
     return info ? info->socket_context : NULL;
 }
 
-static enum MHD_Result on_request(void *user, struct MHD_Connection *mhd, const char *url, const char *method, const char *version, const char *data,
-                                  size_t *n, void **request)
+static enum MHD_Result on_request(void *user, struct MHD_Connection *mhd, const char *url, const char *method, const char *version,
+                                  const char *data, size_t *n, void **request)
 {
     qn_conn *c = conn_of(mhd);
     size_t got = *n;
@@ -514,11 +518,12 @@ static struct MHD_Daemon *start_library(qn_http *h)
 
     if (o->n_threads < 2) pool[0].option = MHD_OPTION_END; /* a pool of one is refused */
     return MHD_start_daemon(MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, NULL, NULL, on_request, h,
-                            MHD_OPTION_EXTERNAL_LOGGER, on_library_log, h, MHD_OPTION_LISTEN_SOCKET, o->listen_fd, MHD_OPTION_CONNECTION_LIMIT, limit,
-                            MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)(64 * 1024), MHD_OPTION_THREAD_STACK_SIZE, (size_t)(512 * 1024),
-                            MHD_OPTION_CONNECTION_TIMEOUT, 0u, MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, NULL, MHD_OPTION_URI_LOG_CALLBACK, on_target, h,
-                            MHD_OPTION_NOTIFY_CONNECTION, on_connection, h, MHD_OPTION_NOTIFY_COMPLETED, on_completed, h, MHD_OPTION_ARRAY, pool,
-                            MHD_OPTION_END);
+                            MHD_OPTION_EXTERNAL_LOGGER, on_library_log, h, MHD_OPTION_LISTEN_SOCKET, o->listen_fd,
+                            MHD_OPTION_CONNECTION_LIMIT, limit, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)(64 * 1024),
+                            MHD_OPTION_THREAD_STACK_SIZE, (size_t)(512 * 1024), MHD_OPTION_CONNECTION_TIMEOUT, 0u,
+                            MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, NULL, MHD_OPTION_URI_LOG_CALLBACK, on_target, h,
+                            MHD_OPTION_NOTIFY_CONNECTION, on_connection, h, MHD_OPTION_NOTIFY_COMPLETED, on_completed, h, MHD_OPTION_ARRAY,
+                            pool, MHD_OPTION_END);
 }
 
 qn_status qn_http_start(const qn_http_options *options, qn_http **out, qn_error *err)
@@ -533,7 +538,8 @@ qn_status qn_http_start(const qn_http_options *options, qn_http **out, qn_error 
     pthread_mutex_init(&h->mu, NULL);
     if (getrandom(&h->id_seed, sizeof h->id_seed, 0) != (ssize_t)sizeof h->id_seed) h->id_seed = qn_now_us();
     h->check_layout = strcmp(MHD_get_version(), "0.9.75") == 0;
-    if (!h->check_layout) qn_logf(options->log, QN_LOG_WARN, "libmicrohttpd %s: header blocks are not checked for folded lines", MHD_get_version());
+    if (!h->check_layout)
+        qn_logf(options->log, QN_LOG_WARN, "libmicrohttpd %s: header blocks are not checked for folded lines", MHD_get_version());
     st = qn_reaper_start(h, err);
     if (st != QN_OK) goto done;
     h->mhd = start_library(h);

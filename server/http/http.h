@@ -19,7 +19,7 @@
 #ifndef QUERN_SERVER_HTTP_H
 #define QUERN_SERVER_HTTP_H
 
-#include "core/base/buf.h"
+#include "quern/buf.h"
 #include "quern/error.h"
 #include "server/http/guard.h"
 #include "server/metrics/log.h"
@@ -34,51 +34,51 @@ typedef struct qn_exchange qn_exchange;
 /* How a route takes its request. All on the HTTP thread but for what `end` starts. Any of begin, body, end may reply; then the later ones
  * are not called. `end` replies or suspends. */
 typedef struct qn_handler {
-    void (*begin)(qn_exchange *x);                             /* the head is good, nothing of the body was read; may be NULL */
-    void (*body)(qn_exchange *x, const char *data, size_t n);  /* NULL: the body is read and dropped */
+    void (*begin)(qn_exchange *x);                            /* the head is good, nothing of the body was read; may be NULL */
+    void (*body)(qn_exchange *x, const char *data, size_t n); /* NULL: the body is read and dropped */
     void (*end)(qn_exchange *x);
-    void (*release)(qn_exchange *x);                           /* the exchange is over, replied or not; frees x->local; may be NULL */
+    void (*release)(qn_exchange *x); /* the exchange is over, replied or not; frees x->local; may be NULL */
 } qn_handler;
 
 /* One request and its reply. */
 struct qn_exchange {
     /* the request */
     const qn_http_head *head;
-    qn_framing          framing;
-    char                id[65];       /* X-Request-Id: the client's if it is a sane token, else made here */
-    uint64_t            started_us;   /* CLOCK_MONOTONIC, when the head was complete */
+    qn_framing framing;
+    char id[65];         /* X-Request-Id: the client's if it is a sane token, else made here */
+    uint64_t started_us; /* CLOCK_MONOTONIC, when the head was complete */
     /* set by the app's route() */
-    const qn_handler   *handler;
-    uint64_t            max_body;
-    unsigned            media;        /* QN_MEDIA_* */
-    uint32_t            body_factor;  /* bytes reserved for one byte of a JSON body */
-    bool                always;       /* answered even when connections are being shed */
-    int32_t             route;        /* the app's number for it, for metrics */
-    void               *app;          /* the app's */
-    void               *local;        /* the handler's */
+    const qn_handler *handler;
+    uint64_t max_body;
+    unsigned media;       /* QN_MEDIA_* */
+    uint32_t body_factor; /* bytes reserved for one byte of a JSON body */
+    bool always;          /* answered even when connections are being shed */
+    int32_t route;        /* the app's number for it, for metrics */
+    void *app;            /* the app's */
+    void *local;          /* the handler's */
     /* the reply: see qn_exchange_reply() */
-    int                 status;       /* 0: not yet */
-    const char         *content_type;
-    const char         *allow;        /* Allow header, or NULL */
-    int32_t             retry_after_s; /* 0: none */
-    int64_t             header_bytes; /* Inference-Header-Content-Length; -1: none */
-    bool                close;        /* end the connection after this reply */
-    bool                head_only;    /* HEAD: body counted, not sent */
-    qn_buf              reply;
-    struct qn_conn     *conn;
+    int status; /* 0: not yet */
+    const char *content_type;
+    const char *allow;     /* Allow header, or NULL */
+    int32_t retry_after_s; /* 0: none */
+    int64_t header_bytes;  /* Inference-Header-Content-Length; -1: none */
+    bool close;            /* end the connection after this reply */
+    bool head_only;        /* HEAD: body counted, not sent */
+    qn_buf reply;
+    struct qn_conn *conn;
 };
 
 typedef struct qn_http_app {
     void *user;
-    void (*route)(void *user, qn_exchange *x);                                   /* set the fields above, or reply */
-    void (*error)(void *user, qn_exchange *x, int status, const char *message);  /* write an error body into x->reply, set content_type */
-    void (*finished)(void *user, qn_exchange *x, uint64_t duration_us);          /* for metrics and logs; status 499: the client left */
+    void (*route)(void *user, qn_exchange *x);                                  /* set the fields above, or reply */
+    void (*error)(void *user, qn_exchange *x, int status, const char *message); /* write an error body into x->reply, set content_type */
+    void (*finished)(void *user, qn_exchange *x, uint64_t duration_us);         /* for metrics and logs; status 499: the client left */
 } qn_http_app;
 
 typedef struct qn_http_options {
-    int      listen_fd; /* listening; owned by qn_http from a successful start on */
-    int      n_threads;
-    int64_t  max_connections, max_connections_per_address;
+    int listen_fd; /* listening; owned by qn_http from a successful start on */
+    int n_threads;
+    int64_t max_connections, max_connections_per_address;
     uint64_t header_timeout_us, body_timeout_us, idle_timeout_us, write_timeout_us;
     uint64_t body_min_bytes_per_s;
     uint64_t max_inflight_bytes;
@@ -87,7 +87,7 @@ typedef struct qn_http_options {
 } qn_http_options;
 
 typedef struct qn_http_stats {
-    int64_t  connections, exchanges; /* now; exchanges: heads accepted and not yet over */
+    int64_t connections, exchanges; /* now; exchanges: heads accepted and not yet over */
     uint64_t connections_total, bytes_in_flight;
     uint64_t timeouts_header, timeouts_body, timeouts_idle, timeouts_write;
     uint64_t shed_connections, shed_bytes;

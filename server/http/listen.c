@@ -31,7 +31,9 @@ static bool is_loopback(const struct sockaddr_storage *a)
 
 static qn_status refuse_public(const char *shown, qn_error *err)
 {
-    return qn_error_set(err, QN_ERR_INVALID, "listen address %.60s is not loopback: without access keys only 127.0.0.0/8 and [::1] are served; put a proxy in front", shown);
+    return qn_error_set(
+        err, QN_ERR_INVALID,
+        "listen address %.60s is not loopback: without access keys only 127.0.0.0/8 and [::1] are served; put a proxy in front", shown);
 }
 
 /* "127.0.0.1:80", "[::1]:80", "localhost:80" -> host and port. */
@@ -40,7 +42,8 @@ static bool split(const char *address, char *host, size_t host_cap, char *port, 
     const char *colon = strrchr(address, ':'), *end = colon, *start = address;
     size_t n;
 
-    if (!colon || strlen(colon + 1) == 0 || strlen(colon + 1) >= port_cap || strspn(colon + 1, "0123456789") != strlen(colon + 1)) return false;
+    if (!colon || strlen(colon + 1) == 0 || strlen(colon + 1) >= port_cap || strspn(colon + 1, "0123456789") != strlen(colon + 1))
+        return false;
     if (*start == '[') {
         start++;
         end--;
@@ -67,7 +70,8 @@ static qn_status resolve(const char *address, struct addrinfo **found, qn_error 
     if (!split(address, host, sizeof host, port, sizeof port) || strtol(port, NULL, 10) > 65535 ||
         getaddrinfo(strcmp(host, "localhost") == 0 ? "127.0.0.1" : host, port, &hints, found) != 0) {
         *found = NULL;
-        return qn_error_set(err, QN_ERR_INVALID, "listen address '%.60s': expected ADDRESS:PORT like 127.0.0.1:8000 or [::1]:8000", address);
+        return qn_error_set(err, QN_ERR_INVALID, "listen address '%.60s': expected ADDRESS:PORT like 127.0.0.1:8000 or [::1]:8000",
+                            address);
     }
     memcpy(&addr, (*found)->ai_addr, (*found)->ai_addrlen);
     if (is_loopback(&addr)) return QN_OK;
@@ -114,7 +118,8 @@ qn_status qn_http_adopt(int fd, qn_error *err)
     int listening = 0, flags;
     char shown[80];
 
-    if (getsockname(fd, (struct sockaddr *)&addr, &len) != 0 || getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &int_len) != 0 || !listening)
+    if (getsockname(fd, (struct sockaddr *)&addr, &len) != 0 || getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &int_len) != 0 ||
+        !listening)
         return qn_error_set(err, QN_ERR_INVALID, "the socket handed over is not a listening one");
     qn_http_address(fd, shown, sizeof shown);
     if (!is_loopback(&addr)) return refuse_public(shown, err);

@@ -17,11 +17,11 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define TICK_MS 100
+#define TICK_MS        100
 #define RATE_WINDOW_US 10000000u
-#define LINGER_US 2000000u
-#define TAG_LINGER (UINT64_C(1) << 32)
-#define TAG_WAKE (UINT64_C(1) << 33)
+#define LINGER_US      2000000u
+#define TAG_LINGER     (UINT64_C(1) << 32)
+#define TAG_WAKE       (UINT64_C(1) << 33)
 
 static void count(atomic_uint_fast64_t *counter) { atomic_fetch_add_explicit(counter, 1, memory_order_relaxed); }
 

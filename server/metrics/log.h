@@ -13,14 +13,14 @@
 typedef enum qn_log_level { QN_LOG_ERROR, QN_LOG_WARN, QN_LOG_INFO, QN_LOG_DEBUG } qn_log_level;
 
 typedef struct qn_log {
-    int          fd;
+    int fd;
     qn_log_level level; /* lines above it are dropped */
 } qn_log;
 
 typedef struct qn_log_line {
     const qn_log *log; /* NULL: dropped */
-    size_t        len;
-    char          text[2048]; /* longer lines are cut */
+    size_t len;
+    char text[2048]; /* longer lines are cut */
 } qn_log_line;
 
 void qn_log_begin(qn_log_line *line, const qn_log *log, qn_log_level level, const char *msg);

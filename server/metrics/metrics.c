@@ -9,7 +9,7 @@
 #include <string.h>
 #include <time.h>
 
-#define N_SHARDS 8
+#define N_SHARDS    8
 #define MAX_BUCKETS 20
 
 /* Status codes that Quern sends; the last slot takes anything else. */
@@ -17,11 +17,11 @@ static const int codes[] = { 200, 204, 400, 404, 405, 408, 409, 413, 414, 415, 4
 #define N_CODES (sizeof codes / sizeof codes[0] + 1)
 
 /* Upper bounds, in microseconds or in rows. */
-static const uint64_t time_bounds[] = { 100,    250,    500,     1000,    2500,    5000,     10000,    25000,   50000,
+static const uint64_t time_bounds[] = { 100,    250,    500,    1000,    2500,    5000,    10000,    25000,    50000,
                                         100000, 250000, 500000, 1000000, 2500000, 5000000, 10000000, 30000000, 60000000 };
 static const uint64_t row_bounds[] = { 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024 };
 #define N_TIMES (sizeof time_bounds / sizeof time_bounds[0])
-#define N_ROWS (sizeof row_bounds / sizeof row_bounds[0])
+#define N_ROWS  (sizeof row_bounds / sizeof row_bounds[0])
 _Static_assert(N_TIMES < MAX_BUCKETS && N_ROWS < MAX_BUCKETS, "one more bucket is +Inf");
 
 typedef struct histogram {
@@ -31,20 +31,20 @@ typedef struct histogram {
 
 typedef struct route_counters {
     atomic_uint_fast64_t code[N_CODES];
-    histogram            duration;
+    histogram duration;
 } route_counters;
 
 typedef struct shard {
-    histogram            queue, batch_run, batch_rows;
+    histogram queue, batch_run, batch_rows;
     atomic_uint_fast64_t loads[2]; /* [ok] */
-    route_counters       routes[]; /* [n_routes] */
+    route_counters routes[];       /* [n_routes] */
 } shard;
 
 struct qn_metrics {
     const char *const *route_names;
-    int32_t            n_routes;
-    time_t             started;
-    shard             *shards[N_SHARDS]; /* each aligned to 64 bytes, so that two shards share no cache line */
+    int32_t n_routes;
+    time_t started;
+    shard *shards[N_SHARDS]; /* each aligned to 64 bytes, so that two shards share no cache line */
 };
 
 static atomic_uint next_shard;
@@ -242,8 +242,12 @@ static void put_calls(qn_buf *out, const char *name, const qn_metrics_model *v)
 {
     const struct {
         const char *result;
-        uint64_t    n;
-    } rows[] = { { "success", v->n_success }, { "failed", v->n_failed }, { "rejected", v->n_rejected }, { "cancelled", v->n_cancelled }, { "expired", v->n_expired } };
+        uint64_t n;
+    } rows[] = { { "success", v->n_success },
+                 { "failed", v->n_failed },
+                 { "rejected", v->n_rejected },
+                 { "cancelled", v->n_cancelled },
+                 { "expired", v->n_expired } };
 
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         put_model(out, name, v);
@@ -273,7 +277,7 @@ typedef enum metric_id {
 enum { COUNTER, GAUGE, HISTOGRAM };
 static const char *const type_names[] = { "counter", "gauge", "histogram" };
 static const struct {
-    int         type;
+    int type;
     const char *name, *help;
 } metrics[] = {
 #define QN_METRIC(id, type, name, help) { type, name, help },

@@ -7,7 +7,7 @@
 #ifndef QUERN_SERVER_METRICS_H
 #define QUERN_SERVER_METRICS_H
 
-#include "core/base/buf.h"
+#include "quern/buf.h"
 #include "quern/error.h"
 
 #include <stdbool.h>
@@ -17,7 +17,7 @@ typedef struct qn_metrics qn_metrics;
 
 /* routes [n_routes]: the values of the label `route`; borrowed for the object's life. The last one takes what no route matched. */
 qn_status qn_metrics_create(const char *const *routes, int32_t n_routes, qn_metrics **out, qn_error *err);
-void      qn_metrics_destroy(qn_metrics *m);
+void qn_metrics_destroy(qn_metrics *m);
 
 void qn_metrics_request(qn_metrics *m, int32_t route, int status, uint64_t duration_us);
 void qn_metrics_queued(qn_metrics *m, uint64_t queue_us);
@@ -25,22 +25,22 @@ void qn_metrics_batch(qn_metrics *m, int64_t rows, uint64_t run_us);
 void qn_metrics_load(qn_metrics *m, bool ok);
 
 typedef struct qn_metrics_model {
-    char     name[65];
-    int64_t  version;
-    int64_t  waiting;
+    char name[65];
+    int64_t version;
+    int64_t waiting;
     uint64_t n_success, n_failed, n_rejected, n_cancelled, n_expired, n_rows, n_batches, queue_us, run_us;
 } qn_metrics_model;
 
 /* What others count, as it is now. */
 typedef struct qn_metrics_view {
     const char *version, *isa;
-    bool        ready;
-    int64_t     connections;
-    uint64_t    connections_total, bytes_in_flight, weight_bytes;
-    uint64_t    timeouts_header, timeouts_body, timeouts_idle, timeouts_write;
-    uint64_t    shed_connections, shed_bytes;
+    bool ready;
+    int64_t connections;
+    uint64_t connections_total, bytes_in_flight, weight_bytes;
+    uint64_t timeouts_header, timeouts_body, timeouts_idle, timeouts_write;
+    uint64_t shed_connections, shed_bytes;
     const qn_metrics_model *models; /* [n_models] */
-    int32_t     n_models;
+    int32_t n_models;
 } qn_metrics_view;
 
 /* Append the whole exposition. out->failed tells if it did not fit. */

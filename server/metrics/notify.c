@@ -33,7 +33,8 @@ void qn_notify_reloading(void)
     char state[80];
 
     clock_gettime(CLOCK_MONOTONIC, &t);
-    snprintf(state, sizeof state, "RELOADING=1\nMONOTONIC_USEC=%llu", (unsigned long long)t.tv_sec * 1000000u + (unsigned long long)t.tv_nsec / 1000u);
+    snprintf(state, sizeof state, "RELOADING=1\nMONOTONIC_USEC=%llu",
+             (unsigned long long)t.tv_sec * 1000000u + (unsigned long long)t.tv_nsec / 1000u);
     notify(state);
 }
 
@@ -54,11 +55,11 @@ qn_status qn_notify_socket(int *fd, qn_error *err)
 
 struct qn_watchdog {
     bool (*alive)(void *user, int timeout_ms);
-    void     *user;
-    int       period_ms;
-    int       stop_fd;
+    void *user;
+    int period_ms;
+    int stop_fd;
     pthread_t thread;
-    bool      running;
+    bool running;
 };
 
 static void *watchdog_main(void *arg)

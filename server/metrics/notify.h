@@ -19,6 +19,6 @@ typedef struct qn_watchdog qn_watchdog;
 /* When the unit has WatchdogSec: a thread that asks alive(user, timeout_ms) every half of it and reports only when it says yes.
  * *out is NULL when nobody waits for it. */
 qn_status qn_watchdog_start(bool (*alive)(void *user, int timeout_ms), void *user, qn_watchdog **out, qn_error *err);
-void      qn_watchdog_stop(qn_watchdog *w); /* NULL allowed */
+void qn_watchdog_stop(qn_watchdog *w); /* NULL allowed */
 
 #endif

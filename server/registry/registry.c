@@ -5,7 +5,7 @@
  * The loader thread is the only one that changes entries, so it may read them between two holds of the lock. */
 #include "server/registry/registry.h"
 
-#include "core/onnx/file.h"
+#include "quern/folder.h"
 #include "server/registry/scan.h"
 #include "server/registry/version.h"
 
@@ -333,14 +333,13 @@ static void sync_model(qn_registry *r, int model_fd, const char *name, qn_tally 
 
 static void sync_by_name(qn_registry *r, const char *name, qn_tally *t)
 {
-    char            inside[80];
     int             fd = -1;
     qn_error        err = { 0 };
     qn_known_model *m;
 
-    snprintf(inside, sizeof inside, "%s/x", name);
-    if (qn_file_open_folder(r->opt.root_fd, inside, QN_FILE_BENEATH, &fd, &err) != QN_OK) {
-        qn_error_set(&err, QN_ERR_NOT_FOUND, "no model named %s in the folder of models", name);
+    if (qn_folder_open(r->opt.root_fd, name, &fd, &err) != QN_OK) {
+        if (err.status == QN_ERR_NOT_FOUND || err.status == QN_ERR_INVALID)
+            qn_error_set(&err, QN_ERR_NOT_FOUND, "no model named %s in the folder of models", name);
         tally_fail(t, &err);
         return;
     }

@@ -4,4 +4,5 @@
 
 static void begin(qn_exchange *x) { qn_prediction_begin(x, QN_BODY_V2_JSON); }
 
-const qn_endpoint qn_endpoint_infer = { .body = QN_BODY_TENSORS, .handler = { begin, qn_prediction_body, qn_prediction_end, qn_prediction_release } };
+const qn_endpoint qn_endpoint_infer = { .body = QN_BODY_TENSORS,
+                                        .handler = { begin, qn_prediction_body, qn_prediction_end, qn_prediction_release } };

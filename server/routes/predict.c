@@ -37,8 +37,8 @@ static void status(qn_exchange *x)
     qn_buf_puts(&x->reply, "{\"model_version_status\":[");
     for (int32_t i = 0; i < n; i++) {
         if (e[i].version == 0 || (v->path.version && v->path.version != e[i].version)) continue;
-        qn_buf_printf(&x->reply, "%s{\"version\":\"%" PRId64 "\",\"state\":\"%s\",\"status\":{\"error_code\":\"%s\",\"error_message\":", shown ? "," : "",
-                      e[i].version, state_name(e[i].state), e[i].state == QN_VERSION_FAILED ? "UNKNOWN" : "OK");
+        qn_buf_printf(&x->reply, "%s{\"version\":\"%" PRId64 "\",\"state\":\"%s\",\"status\":{\"error_code\":\"%s\",\"error_message\":",
+                      shown ? "," : "", e[i].version, state_name(e[i].state), e[i].state == QN_VERSION_FAILED ? "UNKNOWN" : "OK");
         put_text(&x->reply, e[i].reason);
         qn_buf_puts(&x->reply, "}}");
         shown++;
@@ -100,7 +100,9 @@ static void metadata(qn_exchange *x)
     m = qn_version_model(v);
     qn_buf_puts(&x->reply, "{\"model_spec\":{\"name\":");
     put_text(&x->reply, qn_version_name(v));
-    qn_buf_printf(&x->reply, ",\"signature_name\":\"\",\"version\":\"%" PRId64 "\"},\"metadata\":{\"signature_def\":{\"signature_def\":{\"serving_default\":{\"inputs\":{",
+    qn_buf_printf(&x->reply,
+                  ",\"signature_name\":\"\",\"version\":\"%" PRId64
+                  "\"},\"metadata\":{\"signature_def\":{\"signature_def\":{\"serving_default\":{\"inputs\":{",
                   qn_version_number(v));
     for (int32_t i = 0; i < qn_model_n_inputs(m); i++) put_port(&x->reply, qn_model_input(m, i), i == 0);
     qn_buf_puts(&x->reply, "},\"outputs\":{");
@@ -110,6 +112,7 @@ static void metadata(qn_exchange *x)
     qn_version_unref(v);
 }
 
-const qn_endpoint qn_endpoint_predict = { .body = QN_BODY_TENSORS, .handler = { begin, qn_prediction_body, qn_prediction_end, qn_prediction_release } };
+const qn_endpoint qn_endpoint_predict = { .body = QN_BODY_TENSORS,
+                                          .handler = { begin, qn_prediction_body, qn_prediction_end, qn_prediction_release } };
 const qn_endpoint qn_endpoint_tfs_status = { .body = QN_BODY_NONE, .handler = { .end = status } };
 const qn_endpoint qn_endpoint_tfs_metadata = { .body = QN_BODY_NONE, .handler = { .end = metadata } };

@@ -10,12 +10,12 @@
 #include <string.h>
 
 typedef struct prediction {
-    qn_call      call;
+    qn_call call;
     qn_exchange *x;
     qn_body_kind kind;
-    qn_decoder  *decoder;
-    qn_decoded   decoded;
-    uint64_t     timeout_us; /* of the header, or of the configuration */
+    qn_decoder *decoder;
+    qn_decoded decoded;
+    uint64_t timeout_us; /* of the header, or of the configuration */
 } prediction;
 
 static prediction *prediction_of(const qn_exchange *x) { return qn_visit_of(x)->state; }
@@ -73,7 +73,8 @@ void qn_prediction_begin(qn_exchange *x, qn_body_kind kind)
     p->kind = kind;
     p->timeout_us = timeout_us;
     if (!qn_visit_version(x, &p->call.version)) return;
-    if (qn_decoder_create(kind, qn_version_model(p->call.version), header_bytes, &limits, &p->decoder, &err) != QN_OK) qn_reply_error(x, &err, false);
+    if (qn_decoder_create(kind, qn_version_model(p->call.version), header_bytes, &limits, &p->decoder, &err) != QN_OK)
+        qn_reply_error(x, &err, false);
 }
 
 void qn_prediction_body(qn_exchange *x, const char *data, size_t n)
@@ -106,9 +107,12 @@ static void on_done(qn_call *call)
 {
     prediction *p = call->user;
 
-    if (call->started_us > 0 && call->started_us >= call->queued_us) qn_metrics_queued(qn_visit_of(p->x)->app->metrics, call->started_us - call->queued_us);
+    if (call->started_us > 0 && call->started_us >= call->queued_us)
+        qn_metrics_queued(qn_visit_of(p->x)->app->metrics, call->started_us - call->queued_us);
     if (call->status == QN_OK)
         encode(p);
+    else if (call->status == QN_ERR_CANCELLED && atomic_load(&qn_visit_of(p->x)->app->closed))
+        qn_exchange_error(p->x, 503, "stopping"); /* the daemon gave up, not the client */
     else
         qn_reply_error(p->x, &call->err, false);
     qn_call_release(call);

@@ -8,7 +8,7 @@
 /* One row a status: HTTP code on routes that predict or tell, and on routes that load models. A client can never cause the 500s. */
 static const struct {
     qn_status status;
-    int       http, loading;
+    int http, loading;
 } codes[] = {
     { QN_OK, 200, 200 },
     { QN_ERR_INVALID, 400, 400 },
@@ -107,9 +107,9 @@ bool qn_control_body(qn_exchange *x, json_t **out)
 
 typedef struct entry_list {
     const char *model;
-    qn_entry   *entries;
-    int32_t     n, cap;
-    bool        failed;
+    qn_entry *entries;
+    int32_t n, cap;
+    bool failed;
 } entry_list;
 
 static void copy_text(char *out, size_t cap, const char *text)

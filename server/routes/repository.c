@@ -69,8 +69,8 @@ static void on_done(void *user, const qn_registry_report *r)
     if (r->status != QN_OK) {
         qn_exchange_error(x, qn_reply_status(r->status, true), "%s", r->message && r->message[0] ? r->message : qn_status_text(r->status));
     } else {
-        qn_buf_printf(&x->reply, "{\"loaded\":%" PRId32 ",\"failed\":%" PRId32 ",\"retired\":%" PRId32 ",\"unchanged\":%" PRId32 "}", r->n_loaded,
-                      r->n_failed, r->n_retired, r->n_unchanged);
+        qn_buf_printf(&x->reply, "{\"loaded\":%" PRId32 ",\"failed\":%" PRId32 ",\"retired\":%" PRId32 ",\"unchanged\":%" PRId32 "}",
+                      r->n_loaded, r->n_failed, r->n_retired, r->n_unchanged);
         qn_reply_json(x);
     }
     qn_exchange_resume(x);

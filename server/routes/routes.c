@@ -10,7 +10,8 @@
 #define JSON_BODY_FACTOR 4
 
 const qn_route qn_routes[] = {
-#define QN_ROUTE(method, pattern, scope, family, endpoint) { method, pattern, QN_SCOPE_##scope, QN_FAMILY_##family, &qn_endpoint_##endpoint },
+#define QN_ROUTE(method, pattern, scope, family, endpoint)                                                                                 \
+    { method, pattern, QN_SCOPE_##scope, QN_FAMILY_##family, &qn_endpoint_##endpoint },
 #include "server/routes/routes.def"
 #undef QN_ROUTE
 };
@@ -137,7 +138,9 @@ static void on_error(void *user, qn_exchange *x, int status, const char *message
 static void on_finished(void *user, qn_exchange *x, uint64_t duration_us)
 {
     qn_app *app = user;
-    qn_log_level level = app->config->log_requests ? QN_LOG_INFO : x->status >= 500 && x->status != 503 && x->status != 504 ? QN_LOG_WARN : QN_LOG_DEBUG;
+    qn_log_level level = app->config->log_requests                                  ? QN_LOG_INFO
+                         : x->status >= 500 && x->status != 503 && x->status != 504 ? QN_LOG_WARN
+                                                                                    : QN_LOG_DEBUG;
     qn_log_line line;
 
     qn_metrics_request(app->metrics, x->route < 0 ? qn_n_routes : x->route, x->status, duration_us);
@@ -151,7 +154,10 @@ static void on_finished(void *user, qn_exchange *x, uint64_t duration_us)
     qn_log_end(&line);
 }
 
-void qn_routes_app(qn_app *app, qn_http_app *out) { *out = (qn_http_app){ .user = app, .route = on_route, .error = on_error, .finished = on_finished }; }
+void qn_routes_app(qn_app *app, qn_http_app *out)
+{
+    *out = (qn_http_app){ .user = app, .route = on_route, .error = on_error, .finished = on_finished };
+}
 
 qn_status qn_routes_names(const char ***out, qn_error *err)
 {

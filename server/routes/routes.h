@@ -29,26 +29,26 @@ typedef enum qn_body_rule {
 /* A handler and what it takes. */
 typedef struct qn_endpoint {
     qn_body_rule body;
-    bool         always; /* answered when connections are being shed */
-    qn_handler   handler;
+    bool always; /* answered when connections are being shed */
+    qn_handler handler;
 } qn_endpoint;
 
 typedef struct qn_route {
-    const char        *method;  /* "GET" rows answer HEAD too */
-    const char        *pattern; /* "/v2/models/{model}/versions/{version}/infer" */
-    qn_scope           scope;
-    qn_family          family;
+    const char *method;  /* "GET" rows answer HEAD too */
+    const char *pattern; /* "/v2/models/{model}/versions/{version}/infer" */
+    qn_scope scope;
+    qn_family family;
     const qn_endpoint *endpoint;
 } qn_route;
 
 extern const qn_route qn_routes[];
-extern const int32_t  qn_n_routes;
+extern const int32_t qn_n_routes;
 
 #define QN_MAX_NAME 128
 
 /* What a pattern took from a path, percent-decoded. */
 typedef struct qn_path {
-    char    model[QN_MAX_NAME];
+    char model[QN_MAX_NAME];
     int64_t version; /* 0: none in the path */
 } qn_path;
 
@@ -59,16 +59,16 @@ bool qn_path_match(const char *pattern, const char *path, size_t len, qn_path *o
 /* The daemon as routes see it; owned by main.c. */
 typedef struct qn_app {
     const qn_config *config;
-    const qn_log    *log;
-    qn_metrics      *metrics;
-    qn_registry     *registry;
-    qn_batcher      *batcher;
-    qn_store        *store;
-    qn_http         *http;     /* main's: handlers ask qn_exchange_server(), requests come before this is set */
-    const char      *isa;      /* what kernels use */
-    const char     **route_names; /* [qn_n_routes + 1] labels for metrics, the last is "none" */
-    atomic_bool      draining; /* readiness is 503; requests still run */
-    atomic_bool      closed;   /* every request is 503: nothing touches the registry or the batcher any more */
+    const qn_log *log;
+    qn_metrics *metrics;
+    qn_registry *registry;
+    qn_batcher *batcher;
+    qn_store *store;
+    qn_http *http;            /* main's: handlers ask qn_exchange_server(), requests come before this is set */
+    const char *isa;          /* what kernels use */
+    const char **route_names; /* [qn_n_routes + 1] labels for metrics, the last is "none" */
+    atomic_bool draining;     /* readiness is 503; requests still run */
+    atomic_bool closed;       /* every request is 503: nothing touches the registry or the batcher any more */
 } qn_app;
 
 /* The callbacks for qn_http_options. */
@@ -80,11 +80,11 @@ qn_status qn_routes_names(const char ***out, qn_error *err);
 
 /* The dispatcher's part of an exchange: x->local. */
 typedef struct qn_visit {
-    qn_app         *app;
+    qn_app *app;
     const qn_route *route;
-    qn_path         path;
-    qn_buf          control; /* QN_BODY_CONTROL: the body */
-    void           *state;   /* the endpoint's, freed by its release */
+    qn_path path;
+    qn_buf control; /* QN_BODY_CONTROL: the body */
+    void *state;    /* the endpoint's, freed by its release */
 } qn_visit;
 
 static inline qn_visit *qn_visit_of(const qn_exchange *x) { return x->local; }
@@ -105,11 +105,11 @@ bool qn_visit_version(qn_exchange *x, qn_version **out);
 
 /* {"name":..} of all entries of the index for one model: see index.c. */
 typedef struct qn_entry {
-    char             model[QN_MAX_NAME];
-    int64_t          version;
+    char model[QN_MAX_NAME];
+    int64_t version;
     qn_version_state state;
-    bool             served;
-    char             reason[192];
+    bool served;
+    char reason[192];
 } qn_entry;
 /* A copy of the index, of one model (or all: NULL), in its order; the caller frees *out. */
 qn_status qn_entries(qn_registry *registry, const char *model, qn_entry **out, int32_t *n, qn_error *err);

@@ -28,7 +28,7 @@ def a_hundred_reloads_under_load_fail_no_request():
         script = os.path.join(d.dir, "post.lua")
         body = json.dumps(known_request())
         with open(script, "w") as f:
-            f.write("wrk.method='POST'\nwrk.headers['Content-Type']='application/json'\nwrk.body=[[" + body + "]]\n")
+            f.write("wrk.method='POST'\nwrk.headers['Content-Type']='application/json'\nwrk.body=[==[" + body + "]==]\n")
         stop = threading.Event()
         versions = []
 

@@ -1,4 +1,6 @@
-// tests/peers/ort.js - .npy files and ONNX Runtime (npm package onnxruntime-node), for golden.js, compare.js and bench.js.
+// tests/peers/ort.js - .npy files and ONNX Runtime (npm package onnxruntime-node), for golden.js, bench.js and, as a command,
+// for onnxruntime.py:   node ort.js LEVEL MODEL.onnx IN_DIR OUT_DIR [...]   runs each model on IN_DIR/INPUT.npy; LEVEL is all
+// (ONNX Runtime's default) or disabled (every node as written).
 // The package is looked for in $QUERN_NPM/node_modules, default build/npm; tests/peers/install.sh puts it there.
 'use strict';
 const fs = require('fs');
@@ -66,4 +68,17 @@ function writeFolder(folder, tensors) {
   for (const [name, t] of Object.entries(tensors)) writeNpy(path.join(folder, fileName(name)), t);
 }
 
-module.exports = { ort, session, run, readNpy, readFolder, writeFolder, npm };
+module.exports = { ort, session, run, readFolder, writeFolder };
+
+async function main([level, ...args]) {
+  for (let i = 0; i + 2 < args.length; i += 3) {
+    writeFolder(args[i + 2], await run(args[i], readFolder(args[i + 1]), { graphOptimizationLevel: level }));
+  }
+}
+
+if (require.main === module) {
+  main(process.argv.slice(2)).catch((e) => {
+    console.error(e.message);
+    process.exit(1);
+  });
+}

@@ -20,5 +20,12 @@ def with_quantized_outputs(model):
     return model
 
 
+def with_outputs_before_quantization(model):
+    """The float value before each QuantizeLinear as a graph output: for a run without optimisations."""
+    for name in {node.input[0] for node in model.graph.node if node.op_type == "QuantizeLinear"} - {i.name for i in model.graph.input}:
+        model.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
+    return model
+
+
 if __name__ == "__main__":
     onnx.save(with_quantized_outputs(onnx.load(sys.argv[1])), sys.argv[2])

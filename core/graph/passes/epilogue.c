@@ -135,7 +135,7 @@ static qn_status put(qn_pass *p, const qn_node *n, const chain *c, bool fused, c
                           .name = n->name };
 
     while (in[patch.n_in - 1] == QN_NONE) patch.n_in--;
-    return qn_pass_patch(p, &patch, done, err);
+    return strcmp(plain, "Gemm") == 0 ? qn_pass_patch_matrix(p, &patch, done, err) : qn_pass_patch(p, &patch, done, err);
 }
 
 static qn_status conv(qn_pass *p, qn_node_id id, qn_error *err)
@@ -175,7 +175,7 @@ static qn_status gemm(qn_pass *p, qn_node_id id, bool matmul, qn_error *err)
     n = &p->g->nodes[id];
     take_act(p, &c);
     if (c.out == n->out[0]) return QN_OK;
-    return put(p, n, &c, strcmp(c.act, "none") != 0 || rank != 2, "Gemm", matmul ? 13 : n->opset, "FusedGemm", &done, err);
+    return put(p, n, &c, strcmp(c.act, "none") != 0, "Gemm", matmul ? 13 : n->opset, "FusedGemm", &done, err);
 }
 
 qn_status qn_pass_epilogue(qn_pass *p, qn_error *err)

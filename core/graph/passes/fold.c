@@ -190,13 +190,30 @@ done:
     return st;
 }
 
+/* Something about the outputs is not known, and may be now that an input has become a constant. */
+static bool open_ended(const qn_pass *p, const qn_node *n)
+{
+    for (int32_t i = 0; i < n->n_out; i++) {
+        const qn_value *v = n->out[i] == QN_NONE ? NULL : &p->g->values[n->out[i]];
+
+        if (!v) continue;
+        if (v->type.rank < 0 || (!v->known && v->type.rank <= 1 && (v->type.dtype == QN_I64 || v->type.dtype == QN_I32))) return true;
+        for (int32_t d = 0; d < v->type.rank; d++)
+            if (v->type.dims[d] == QN_DIM_UNKNOWN) return true;
+        for (int32_t k = 0; v->known && k < v->known->n; k++)
+            if (v->known->elems[k] == QN_DIM_UNKNOWN) return true;
+    }
+    return false;
+}
+
 static qn_status fold_one(folder *f, qn_node_id id, qn_error *err)
 {
     qn_node  *n = &f->p->g->nodes[id];
-    bool      done;
+    bool      done = false;
     int64_t   work;
-    qn_status st = fold_known(f, id, &done, err);
+    qn_status st = open_ended(f->p, n) ? qn_inferer_node(&f->p->infer, id, err) : QN_OK;
 
+    if (st == QN_OK) st = fold_known(f, id, &done, err);
     if (st != QN_OK || done || n->n_out < 1 || !n->op->run || (n->op->flags & QN_OP_RANDOM) || !all_const(f->p, n)) return st;
     if (f->keep_dq && feeds_quantized_op(f->p, n)) return QN_OK;
     work = work_of(f->p, n);

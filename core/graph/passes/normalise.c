@@ -39,8 +39,7 @@ static qn_status ints_to_input(qn_pass *p, qn_node_id id, const char *attr, int3
 
     if (!ints) return QN_OK;
     if (n > QN_INFER_CONST_MAX) return qn_error_set(err, QN_ERR_LIMIT, "node %.60s: attribute %s has %" PRId64 " elements", node_of(p, id)->name, attr, n);
-    st = qn_graph_add_ints(p->g, node_of(p, id)->name, ints, (int32_t)n, &v, err);
-    if (st == QN_OK) st = qn_inferer_source(&p->infer, v, err);
+    st = qn_pass_const_ints(p, node_of(p, id)->name, ints, (int32_t)n, &v, err);
     if (st == QN_OK) st = qn_pass_set_input(p, id, i, v, err);
     if (st == QN_OK) qn_pass_drop_attr(node_of(p, id), attr);
     return st;
@@ -69,17 +68,6 @@ static qn_status float_to_input(qn_pass *p, qn_node_id id, float f, int32_t i, q
     return st == QN_OK ? qn_pass_set_input(p, id, i, v, err) : st;
 }
 
-/* Emit a node that gives one fresh value, and infer it. */
-static qn_status emit_temp(qn_pass *p, const char *op, const char *name, const qn_value_id *in, int32_t n_in, const qn_attr *attrs,
-                           int32_t n_attrs, qn_value_id *out, qn_error *err)
-{
-    qn_node_id id;
-    qn_status  st = qn_graph_add_temp(p->g, name, out, err);
-
-    if (st == QN_OK) st = qn_graph_emit(p->g, "", op, 13, name, in, n_in, out, 1, attrs, n_attrs, &id, err);
-    return st == QN_OK ? qn_inferer_node(&p->infer, id, err) : st;
-}
-
 /* -- rules ---------------------------------------------------------------------------------------------------------------- */
 
 static qn_status list_attr(qn_pass *p, qn_node_id id, const rule *r, qn_error *err) { return ints_to_input(p, id, r->attr, 1, err); }
@@ -92,8 +80,7 @@ static qn_status topk(qn_pass *p, qn_node_id id, const rule *r, qn_error *err)
 
     (void)r;
     if (!k || k->type != QN_ATTR_INT) return QN_OK;
-    st = qn_graph_add_ints(p->g, node_of(p, id)->name, &k->i, 1, &v, err);
-    if (st == QN_OK) st = qn_inferer_source(&p->infer, v, err);
+    st = qn_pass_const_ints(p, node_of(p, id)->name, &k->i, 1, &v, err);
     if (st == QN_OK) st = qn_pass_set_input(p, id, 1, v, err);
     if (st == QN_OK) qn_pass_drop_attr(node_of(p, id), "k");
     return st;
@@ -248,9 +235,8 @@ static qn_status broadcast(qn_pass *p, qn_node_id id, const rule *r, qn_error *e
         for (int32_t i = 0; i < k; i++) axes[i] = rb + i;
         if (k > 0) {
             in[0] = b;
-            st = qn_graph_add_ints(p->g, n->name, axes, (int32_t)k, &in[1], err);
-            if (st == QN_OK) st = qn_inferer_source(&p->infer, in[1], err);
-            if (st == QN_OK) st = emit_temp(p, "Unsqueeze", node_of(p, id)->name, in, 2, NULL, 0, &wide, err);
+            st = qn_pass_const_ints(p, n->name, axes, (int32_t)k, &in[1], err);
+            if (st == QN_OK) st = qn_pass_emit(p, "Unsqueeze", 13, node_of(p, id)->name, in, 2, NULL, 0, &wide, err);
             if (st == QN_OK) st = qn_pass_set_input(p, id, 1, wide, err);
         }
     }
@@ -422,8 +408,8 @@ static qn_status softmax(qn_pass *p, qn_node_id id, qn_error *err)
     n->opset = 13;
     n->op = qn_op_index_find(&p->ops, "", n->op_type, 13, NULL);
     if (rank > 0 && last == rank - 1) return qn_inferer_node(&p->infer, id, err);
-    st = emit_temp(p, "Shape", n->name, &x, 1, NULL, 0, &shape, err);
-    if (st == QN_OK) st = emit_temp(p, "Flatten", node_of(p, id)->name, &x, 1, &axis, 1, &flat, err);
+    st = qn_pass_emit(p, "Shape", 13, n->name, &x, 1, NULL, 0, &shape, err);
+    if (st == QN_OK) st = qn_pass_emit(p, "Flatten", 13, node_of(p, id)->name, &x, 1, &axis, 1, &flat, err);
     if (st == QN_OK) st = qn_graph_add_temp(p->g, node_of(p, id)->name, &soft, err);
     if (st != QN_OK) return st;
     node_of(p, id)->in[0] = flat;

@@ -139,29 +139,119 @@ qn_status qn_pass_const(qn_pass *p, const char *stem, const qn_tensor *t, qn_val
     return st == QN_OK ? qn_graph_add_const(p->g, stem, w, out, err) : st;
 }
 
-qn_status qn_pass_patch(qn_pass *p, const qn_patch *patch, bool *done, qn_error *err)
+qn_status qn_pass_emit(qn_pass *p, const char *op_type, int64_t opset, const char *name, const qn_value_id *in, int32_t n_in,
+                       const qn_attr *attrs, int32_t n_attrs, qn_value_id *out, qn_error *err)
 {
-    qn_value_id out = patch->out;
-    qn_node_id  old = p->g->values[out].producer, id;
-    qn_node     trial = { .domain = patch->domain, .op_type = patch->op_type, .opset = patch->opset, .n_in = patch->n_in, .n_out = 1,
-                          .in = (qn_value_id *)(uintptr_t)patch->in, .out = &out, .n_attrs = patch->n_attrs,
-                          .attrs = (qn_attr *)(uintptr_t)patch->attrs };
-    qn_status   st;
+    qn_node_id id;
+    qn_status  st = qn_graph_add_temp(p->g, name, out, err);
 
-    *done = false;
-    trial.name = patch->name ? patch->name : p->g->nodes[old].name;
-    trial.op = qn_op_index_find(&p->ops, patch->domain, patch->op_type, patch->opset, NULL);
-    if (!trial.op || trial.n_in < trial.op->min_in || (trial.n_in > trial.op->max_in && !(trial.op->flags & QN_OP_VARIADIC))) return QN_OK;
-    for (int32_t i = 0; i < trial.op->min_in; i++)
-        if (patch->in[i] == QN_NONE) return QN_OK;
-    if (!qn_inferer_accepts(&p->infer, &trial, out)) return QN_OK;
-    qn_uses_kill(&p->uses, p->g, old);
-    st = qn_graph_emit(p->g, patch->domain, patch->op_type, patch->opset, trial.name, patch->in, patch->n_in, &out, 1, patch->attrs,
-                       patch->n_attrs, &id, err);
+    if (st == QN_OK) st = qn_graph_emit(p->g, "", op_type, opset, name, in, n_in, out, 1, attrs, n_attrs, &id, err);
     if (st != QN_OK) return st;
     qn_uses_add_node(&p->uses, p->g, id);
-    *done = true;
-    return QN_OK;
+    return qn_inferer_node(&p->infer, id, err);
+}
+
+qn_status qn_pass_const_ints(qn_pass *p, const char *stem, const int64_t *vals, int32_t n, qn_value_id *out, qn_error *err)
+{
+    qn_status st = qn_graph_add_ints(p->g, stem, vals, n, out, err);
+
+    return st == QN_OK ? qn_inferer_source(&p->infer, *out, err) : st;
+}
+
+/* A row takes the patch, and would give what `like` is. */
+static bool accepted(qn_pass *p, const qn_patch *patch, const char *name, qn_value_id like)
+{
+    qn_value_id out = like;
+    qn_node     trial = { .name = name, .domain = patch->domain, .op_type = patch->op_type, .opset = patch->opset, .n_in = patch->n_in,
+                          .n_out = 1, .in = (qn_value_id *)(uintptr_t)patch->in, .out = &out, .n_attrs = patch->n_attrs,
+                          .attrs = (qn_attr *)(uintptr_t)patch->attrs };
+
+    trial.op = qn_op_index_find(&p->ops, patch->domain, patch->op_type, patch->opset, NULL);
+    if (!trial.op || trial.n_in < trial.op->min_in || (trial.n_in > trial.op->max_in && !(trial.op->flags & QN_OP_VARIADIC))) return false;
+    for (int32_t i = 0; i < trial.op->min_in; i++)
+        if (patch->in[i] == QN_NONE) return false;
+    return qn_inferer_accepts(&p->infer, &trial, like);
+}
+
+static qn_status emit_patch(qn_pass *p, const qn_patch *patch, const char *name, qn_value_id out, qn_error *err)
+{
+    qn_node_id id;
+    qn_status  st = qn_graph_emit(p->g, patch->domain, patch->op_type, patch->opset, name, patch->in, patch->n_in, &out, 1, patch->attrs,
+                                  patch->n_attrs, &id, err);
+
+    if (st == QN_OK) qn_uses_add_node(&p->uses, p->g, id);
+    return st;
+}
+
+qn_status qn_pass_patch(qn_pass *p, const qn_patch *patch, bool *done, qn_error *err)
+{
+    qn_node_id  old = p->g->values[patch->out].producer;
+    const char *name = patch->name ? patch->name : p->g->nodes[old].name;
+
+    *done = accepted(p, patch, name, patch->out);
+    if (!*done) return QN_OK;
+    qn_uses_kill(&p->uses, p->g, old);
+    return emit_patch(p, patch, name, patch->out, err);
+}
+
+bool qn_pass_has_row(const qn_pass *p, const char *op_type) { return qn_op_index_find(&p->ops, "", op_type, 13, NULL) != NULL; }
+
+/* The shape of x with `columns` as its last dimension, as a value; *out QN_NONE if it cannot be said. */
+static qn_status shape_with_columns(qn_pass *p, const char *name, qn_value_id x, int64_t columns, qn_value_id *out, qn_error *err)
+{
+    int32_t     lead = qn_pass_type(p, x)->rank - 1, free_dims = 0;
+    int64_t     dims[QN_MAX_RANK], zero = 0, end = lead;
+    qn_value_id in[4], parts[2];
+    qn_attr     axis = { .name = "axis", .type = QN_ATTR_INT, .i = 0 };
+    qn_status   st;
+
+    *out = QN_NONE;
+    for (int32_t d = 0; d < lead; d++) {
+        dims[d] = qn_pass_dim(p, x, d);
+        free_dims += dims[d] < 0;
+        if (dims[d] == 0) return QN_OK; /* beside a 0 there is no telling what -1 means */
+    }
+    dims[lead] = columns;
+    if (free_dims <= 1) return qn_pass_const_ints(p, name, dims, lead + 1, out, err);
+    if (!qn_pass_has_row(p, "Shape") || !qn_pass_has_row(p, "Slice") || !qn_pass_has_row(p, "Concat")) return QN_OK;
+    st = qn_pass_emit(p, "Shape", 13, name, &x, 1, NULL, 0, &in[0], err);
+    if (st == QN_OK) st = qn_pass_const_ints(p, name, &zero, 1, &in[1], err);
+    if (st == QN_OK) st = qn_pass_const_ints(p, name, &end, 1, &in[2], err);
+    in[3] = in[1]; /* axis 0 */
+    if (st == QN_OK) st = qn_pass_emit(p, "Slice", 13, name, in, 4, NULL, 0, &parts[0], err);
+    if (st == QN_OK) st = qn_pass_const_ints(p, name, &columns, 1, &parts[1], err);
+    return st == QN_OK ? qn_pass_emit(p, "Concat", 13, name, parts, 2, &axis, 1, out, err) : st;
+}
+
+qn_status qn_pass_patch_matrix(qn_pass *p, const qn_patch *patch, bool *done, qn_error *err)
+{
+    qn_value_id  x = patch->in[0], flat[2], back[2], in[16];
+    int32_t      rank = qn_pass_type(p, x)->rank;
+    int64_t      fold[2] = { -1, qn_pass_dim(p, x, rank - 1) }, columns = qn_pass_dim(p, patch->out, qn_pass_type(p, patch->out)->rank - 1);
+    const char  *name = patch->name ? patch->name : p->g->nodes[p->g->values[patch->out].producer].name;
+    qn_patch     product = *patch, unfold = { .domain = "", .op_type = "Reshape", .opset = 13, .in = back, .n_in = 2, .out = patch->out };
+    qn_type     *t;
+    qn_status    st = qn_pass_patch(p, patch, done, err);
+
+    if (st != QN_OK || *done || rank < 3 || fold[1] < 1 || columns < 1 || patch->n_in > 16 || !qn_pass_has_row(p, "Reshape") ||
+        !qn_op_index_find(&p->ops, patch->domain, patch->op_type, patch->opset, NULL))
+        return st;
+    flat[0] = x;
+    st = qn_pass_const_ints(p, name, fold, 2, &flat[1], err);
+    memcpy(in, patch->in, (size_t)patch->n_in * sizeof *in);
+    if (st == QN_OK) st = qn_pass_emit(p, "Reshape", 13, name, flat, 2, NULL, 0, &in[0], err);
+    if (st == QN_OK) st = shape_with_columns(p, name, x, columns, &back[1], err);
+    if (st == QN_OK) st = qn_graph_add_temp(p->g, name, &back[0], err);
+    if (st != QN_OK || back[1] == QN_NONE) return st;
+    t = qn_pass_type(p, back[0]);
+    t->dtype = qn_pass_type(p, patch->out)->dtype;
+    t->rank = 2;
+    t->dims[0] = qn_pass_type(p, in[0])->dims[0];
+    t->dims[1] = qn_dims_const(p->g->dims, columns);
+    product.in = in;
+    if (!accepted(p, &product, name, back[0])) return QN_OK;
+    st = emit_patch(p, &product, name, back[0], err);
+    return st == QN_OK ? qn_pass_patch(p, &unfold, done, err) : st;
 }
 
 bool qn_pass_alias(qn_pass *p, qn_node_id id, qn_value_id x)

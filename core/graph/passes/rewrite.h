@@ -85,6 +85,19 @@ typedef struct qn_patch {
  * name. *done says whether it was; if not, nothing changed. Nodes that nothing reads any more are left to the sweep. */
 qn_status qn_pass_patch(qn_pass *p, const qn_patch *patch, bool *done, qn_error *err);
 
+/* The same for an op that multiplies a matrix, input 0: where that has a higher rank, its leading dimensions are folded into one by a
+ * Reshape before and unfolded by one after. Both are views: they cost nothing at run time. */
+qn_status qn_pass_patch_matrix(qn_pass *p, const qn_patch *patch, bool *done, qn_error *err);
+
+/* There is a row for this ai.onnx op at opset 13. */
+bool qn_pass_has_row(const qn_pass *p, const char *op_type);
+
+/* Emit an ai.onnx node that gives one fresh value, count and infer it. */
+qn_status qn_pass_emit(qn_pass *p, const char *op_type, int64_t opset, const char *name, const qn_value_id *in, int32_t n_in,
+                       const qn_attr *attrs, int32_t n_attrs, qn_value_id *out, qn_error *err);
+/* A constant of n integers (rank 1), inferred. */
+qn_status qn_pass_const_ints(qn_pass *p, const char *stem, const int64_t *vals, int32_t n, qn_value_id *out, qn_error *err);
+
 /* Take out `id`, whose output 0 has the value of x. Where output 0 is a graph output, the producer of x takes over the name, if
  * nothing else forbids it. Returns false if the node has to stay. */
 bool qn_pass_alias(qn_pass *p, qn_node_id id, qn_value_id x);

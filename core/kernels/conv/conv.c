@@ -23,22 +23,22 @@ static int64_t volume(const int64_t v[3]) { return v[0] * v[1] * v[2]; }
 
 typedef struct job {
     const qn_conv_args *a;
-    qn_tile_run_fn     *run;
-    int64_t             k;        /* length of the chain */
-    int64_t             n_tiles;  /* spatial */
-    int64_t             n_parts;  /* of the output channels of a group */
-    qn_plane            plane;
-    const int32_t      *off;
-    float              *planes;   /* one per member */
-    int64_t             pixels;   /* 1x1: of a tile */
+    qn_tile_run_fn *run;
+    int64_t k;       /* length of the chain */
+    int64_t n_tiles; /* spatial */
+    int64_t n_parts; /* of the output channels of a group */
+    qn_plane plane;
+    const int32_t *off;
+    float *planes;  /* one per member */
+    int64_t pixels; /* 1x1: of a tile */
 } job;
 
 /* What one tile is about. */
 typedef struct place {
-    int64_t      image, group, tile;
-    int64_t      o0, o1; /* output channels, counted over all groups */
-    const float *x, *w;  /* first channel of the group; row o0 */
-    int64_t      y;      /* index in y and residual of pixel 0 of channel o0 */
+    int64_t image, group, tile;
+    int64_t o0, o1;     /* output channels, counted over all groups */
+    const float *x, *w; /* first channel of the group; row o0 */
+    int64_t y;          /* index in y and residual of pixel 0 of channel o0 */
 } place;
 
 static place place_of(const job *jb, int64_t index)
@@ -66,8 +66,8 @@ static int64_t row_group_start(const place *at, int64_t i) { return (at->o1 - at
 /* -- plain and dw --------------------------------------------------------------------------------------------------------- */
 
 /* Sums at rest in tmp: bias, residual and act where they lie in y. */
-static void scatter_with_residual(const job *jb, const place *at, const qn_plane_tile *t, int64_t row, int32_t rows, int64_t first, int64_t n,
-                                  const float *tmp)
+static void scatter_with_residual(const job *jb, const place *at, const qn_plane_tile *t, int64_t row, int32_t rows, int64_t first,
+                                  int64_t n, const float *tmp)
 {
     const qn_conv_args *a = jb->a;
     const qn_conv_shape *s = &a->s;
@@ -129,9 +129,11 @@ static void plane_tile(void *ctx, int64_t index, int member)
             };
 
             jb->run(&tile);
-            if (a->residual) scatter_with_residual(jb, &at, &t, row, rows, first, n, tmp);
+            if (a->residual)
+                scatter_with_residual(jb, &at, &t, row, rows, first, n, tmp);
             else
-                qn_plane_scatter(s, &jb->plane, &t, first, n, rows, tmp, COLS, a->y + at.y + row * volume(s->out), volume(s->out), sizeof *tmp);
+                qn_plane_scatter(s, &jb->plane, &t, first, n, rows, tmp, COLS, a->y + at.y + row * volume(s->out), volume(s->out),
+                                 sizeof *tmp);
         }
     }
 }
@@ -272,8 +274,8 @@ static bool dense_bytes(const qn_conv_shape *s, size_t *bytes)
 {
     size_t n, channels, taps;
 
-    return qn_i64_to_size(s->o, &n) && qn_i64_to_size(s->c / s->groups, &channels) && qn_size_mul((size_t)volume(s->kernel), channels, &taps) &&
-           qn_size_mul(n, taps, &n) && qn_size_mul(n, sizeof(float), bytes);
+    return qn_i64_to_size(s->o, &n) && qn_i64_to_size(s->c / s->groups, &channels) &&
+           qn_size_mul((size_t)volume(s->kernel), channels, &taps) && qn_size_mul(n, taps, &n) && qn_size_mul(n, sizeof(float), bytes);
 }
 
 static bool pixel_accepts(const qn_conv_shape *s)

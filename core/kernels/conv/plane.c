@@ -22,7 +22,8 @@ bool qn_plane_init(const qn_conv_shape *s, int64_t steps, qn_plane *p)
 
     *p = (qn_plane){ .steps = steps };
     if (!qn_i64_mul(s->kernel[0], s->kernel[1], &p->taps) || !qn_i64_mul(p->taps, s->kernel[2], &p->taps)) return false;
-    if (!qn_i64_mul(s->kernel[1] - 1, s->dilation[1], &p->halo_h) || !qn_i64_mul(s->kernel[2] - 1, s->dilation[2], &p->halo_w)) return false;
+    if (!qn_i64_mul(s->kernel[1] - 1, s->dilation[1], &p->halo_h) || !qn_i64_mul(s->kernel[2] - 1, s->dilation[2], &p->halo_w))
+        return false;
     p->phase_h = min64(s->stride[1], p->halo_h + 1);
     p->phase_w = min64(s->stride[2], p->halo_w + 1);
     p->halo_h /= s->stride[1];
@@ -34,7 +35,7 @@ bool qn_plane_init(const qn_conv_shape *s, int64_t steps, qn_plane *p)
         return false;
     p->tile_w = max64(FLAT_LEAST, min64(WIDTH_MOST, ELEMS_GOAL / max64(1, per_row * min64(p->halo_h + 1, ELEMS_GOAL))));
     p->n_w = ceil_div(s->out[2], p->tile_w);
-    p->tile_w = ceil_div(s->out[2], max64(1, p->n_w));
+    p->tile_w = max64(1, ceil_div(s->out[2], max64(1, p->n_w))); /* 1 for an output without pixels */
     p->pitch = p->tile_w + p->halo_w;
     if (p->pitch > INT32_MAX || p->halo_h > INT32_MAX) return false;
     p->tile_h = ELEMS_GOAL / max64(1, per_row * p->pitch) - p->halo_h;
@@ -42,7 +43,7 @@ bool qn_plane_init(const qn_conv_shape *s, int64_t steps, qn_plane *p)
     p->tile_h = max64(p->tile_h, max64(1, FLAT_LEAST / p->pitch));
     p->tile_h = min64(p->tile_h, max64(1, s->out[1]));
     p->n_h = ceil_div(s->out[1], p->tile_h);
-    p->tile_h = ceil_div(s->out[1], max64(1, p->n_h));
+    p->tile_h = max64(1, ceil_div(s->out[1], max64(1, p->n_h)));
     p->rows = p->tile_h + p->halo_h;
     if (!qn_i64_mul(per_row, p->rows, &elems) || !qn_i64_mul(elems, p->pitch, &elems)) return false;
     p->elems = elems + 16;
@@ -98,11 +99,28 @@ static span span_of(const qn_conv_shape *s, const qn_plane *p, const qn_plane_ti
     return r;
 }
 
+/* dst[i] = x[2 i] for i < n; reads nothing past x[2 n - 2]. */
+static void every_second_f32(const float *x, int64_t n, float *dst)
+{
+    int64_t i = 0;
+
+#ifdef __SSE2__
+    for (; i + 4 < n; i += 4) { /* not the last four: the second load takes one more than it needs */
+        const __m128 a = _mm_loadu_ps(x + 2 * i), b = _mm_loadu_ps(x + 2 * i + 4);
+
+        _mm_storeu_ps(dst + i, _mm_shuffle_ps(a, b, 0x88));
+    }
+#endif
+    for (; i < n; i++) dst[i] = x[2 * i];
+}
+
 static void copy_f32(const span *r, const float *x, float *dst)
 {
     memset(dst, 0, (size_t)r->lo * sizeof *dst);
     if (r->step == 1) {
         memcpy(dst + r->lo, x + r->first, (size_t)(r->hi - r->lo) * sizeof *dst);
+    } else if (r->step == 2) {
+        every_second_f32(x + r->first, r->hi - r->lo, dst + r->lo);
     } else {
         for (int64_t q = r->lo; q < r->hi; q++) dst[q] = x[r->first + (q - r->lo) * r->step];
     }
@@ -125,8 +143,10 @@ void qn_plane_fill_f32(const qn_conv_shape *s, const qn_plane *p, const qn_plane
             for (int64_t row = 0; row < t->h + p->halo_h; row++) {
                 const int64_t ih = (t->h0 + row) * s->stride[1] - s->pad[1] + f / p->phase_w;
 
-                if (row_exists(s, id, ih)) copy_f32(&r, x + c * image + (id * s->in[1] + ih) * s->in[2], plane + row * p->pitch);
-                else memset(plane + row * p->pitch, 0, (size_t)r.n * sizeof *plane);
+                if (row_exists(s, id, ih))
+                    copy_f32(&r, x + c * image + (id * s->in[1] + ih) * s->in[2], plane + row * p->pitch);
+                else
+                    memset(plane + row * p->pitch, 0, (size_t)r.n * sizeof *plane);
             }
         }
     }
@@ -137,6 +157,17 @@ static void fill_u32(uint32_t *dst, int64_t n, uint32_t v)
 {
     for (int64_t i = 0; i < n; i++) dst[i] = v;
 }
+
+#ifdef __SSE2__
+/* Sixteen bytes, each step 1 or 2 from the one before; with 2 it reads one byte past the last. */
+static inline __m128i sixteen(const uint8_t *x, int64_t step)
+{
+    const __m128i even = _mm_set1_epi16(0x00ff), lo = _mm_loadu_si128((const __m128i *)(const void *)x);
+
+    if (step == 1) return lo;
+    return _mm_packus_epi16(_mm_and_si128(lo, even), _mm_and_si128(_mm_loadu_si128((const __m128i *)(const void *)(x + 16)), even));
+}
+#endif
 
 /* Four rows of bytes into one row of quads. */
 static void copy_quads(const span *r, const uint8_t *const row[4], uint8_t flip, uint32_t pad, uint32_t *dst)
@@ -149,16 +180,14 @@ static void copy_quads(const span *r, const uint8_t *const row[4], uint8_t flip,
     fill_u32(dst + r->hi, r->n - r->hi, pad);
     dst += r->lo;
 #ifdef __SSE2__
-    if (r->step == 1) {
+    if (r->step <= 2) {
         const __m128i f = _mm_set1_epi8((char)flip);
 
-        for (; q + 16 <= n; q += 16) {
-            const __m128i va = _mm_xor_si128(_mm_loadu_si128((const __m128i *)(const void *)(a + q)), f);
-            const __m128i vb = _mm_xor_si128(_mm_loadu_si128((const __m128i *)(const void *)(b + q)), f);
-            const __m128i vc = _mm_xor_si128(_mm_loadu_si128((const __m128i *)(const void *)(c + q)), f);
-            const __m128i vd = _mm_xor_si128(_mm_loadu_si128((const __m128i *)(const void *)(d + q)), f);
-            const __m128i ab0 = _mm_unpacklo_epi8(va, vb), ab1 = _mm_unpackhi_epi8(va, vb);
-            const __m128i cd0 = _mm_unpacklo_epi8(vc, vd), cd1 = _mm_unpackhi_epi8(vc, vd);
+        for (; q + 16 <= n - (r->step - 1); q += 16) {
+            const __m128i va = sixteen(a + q * r->step, r->step), vb = sixteen(b + q * r->step, r->step);
+            const __m128i vc = sixteen(c + q * r->step, r->step), vd = sixteen(d + q * r->step, r->step);
+            const __m128i ab0 = _mm_xor_si128(_mm_unpacklo_epi8(va, vb), f), ab1 = _mm_xor_si128(_mm_unpackhi_epi8(va, vb), f);
+            const __m128i cd0 = _mm_xor_si128(_mm_unpacklo_epi8(vc, vd), f), cd1 = _mm_xor_si128(_mm_unpackhi_epi8(vc, vd), f);
             __m128i *out = (__m128i *)(void *)(dst + q);
 
             _mm_storeu_si128(out, _mm_unpacklo_epi16(ab0, cd0));

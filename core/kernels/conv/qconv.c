@@ -24,15 +24,15 @@ static int64_t volume(const int64_t v[3]) { return v[0] * v[1] * v[2]; }
 
 typedef struct job {
     const qn_qconv_args *a;
-    const qn_qunit      *unit;
-    qn_conv_shape        s;        /* of the input as run: a 1x1 image is one long row */
-    int64_t              quads;    /* of a row of weights */
-    const int32_t       *sums;     /* [o] */
-    int64_t              n_tiles, n_parts;
-    bool                 w_shifted; /* some stored zero point of w is not 0 */
-    qn_plane             plane;
-    const int32_t       *off;
-    uint32_t            *planes; /* one per member */
+    const qn_qunit *unit;
+    qn_conv_shape s;     /* of the input as run: a 1x1 image is one long row */
+    int64_t quads;       /* of a row of weights */
+    const int32_t *sums; /* [o] */
+    int64_t n_tiles, n_parts;
+    bool w_shifted; /* some stored zero point of w is not 0 */
+    qn_plane plane;
+    const int32_t *off;
+    uint32_t *planes; /* one per member */
 } job;
 
 static int64_t quads_of(const qn_conv_shape *s) { return (s->c / s->groups + 3) / 4; }
@@ -52,9 +52,9 @@ static qn_conv_shape flattened(const qn_conv_shape *s)
 
 /* One tile: its channels and its pixels. */
 typedef struct place {
-    int64_t       image, o0, o1, y; /* y: index of pixel 0 of channel o0 */
+    int64_t image, o0, o1, y; /* y: index of pixel 0 of channel o0 */
     qn_plane_tile t;
-    uint32_t     *plane;
+    uint32_t *plane;
     const int32_t *x_sums; /* [flat] sum x' - K * zx, or NULL */
 } place;
 
@@ -90,7 +90,9 @@ __attribute__((noinline)) static void run_block(const job *jb, const place *at, 
         .cor_m = at->x_sums ? zw : NULL,
         .cor_n = at->x_sums ? at->x_sums + first : NULL,
         .mult_m = a->y_s32 ? NULL : a->multiplier + o,
-        .out = a->y_s32 ? QN_QOUT_S32 : a->y_signed ? QN_QOUT_S8 : QN_QOUT_U8,
+        .out = a->y_s32      ? QN_QOUT_S32
+               : a->y_signed ? QN_QOUT_S8
+                             : QN_QOUT_U8,
         .zero = a->y_zero,
         .lo = a->y_lo,
         .hi = a->y_hi,

@@ -17,9 +17,9 @@ static int64_t volume(const int64_t v[3]) { return v[0] * v[1] * v[2]; }
 
 typedef struct job {
     const qn_conv_transpose_args *a;
-    qn_tile_run_fn               *run;
-    int64_t                       taps, per_c; /* per_c: input channels of a group */
-    float                        *products;    /* [member][taps][PIXELS] */
+    qn_tile_run_fn *run;
+    int64_t taps, per_c; /* per_c: input channels of a group */
+    float *products;     /* [member][taps][PIXELS] */
 } job;
 
 /* Add row [from, from + n) of input pixels along the width, all in input row (id, ih), to y. */
@@ -98,8 +98,8 @@ static void run_tile(void *ctx, int64_t index, int member)
 }
 
 static const struct {
-    const char     *name;
-    unsigned        needs;
+    const char *name;
+    unsigned needs;
     qn_tile_run_fn *run;
 } rows[] = {
     { "f32_12x32__avx512", QN_CPU_AVX512, qn_tile_f32__avx512 },
@@ -124,7 +124,8 @@ bool qn_conv_transpose_packed_bytes(const qn_conv_shape *s, size_t *bytes)
     for (int d = 0; d < 3; d++) {
         if (!qn_size_mul(taps, (size_t)s->kernel[d], &taps)) return false;
     }
-    return qn_i64_to_size(s->o, &n) && qn_i64_to_size(s->c / s->groups, &channels) && qn_size_mul(n, channels, &n) && qn_size_mul(n, taps, bytes);
+    return qn_i64_to_size(s->o, &n) && qn_i64_to_size(s->c / s->groups, &channels) && qn_size_mul(n, channels, &n) &&
+           qn_size_mul(n, taps, bytes);
 }
 
 void qn_conv_transpose_pack(const qn_conv_shape *s, float *packed, const float *w)

@@ -9,12 +9,12 @@
 #include "core/kernels/conv/conv.h"
 
 typedef struct qn_conv_transpose_args {
-    qn_conv_shape s;       /* c, in: of x; o, out: of y; pad: leading pads taken off y */
-    const float  *x;       /* [n, c, in...] */
-    const float  *w;       /* packed by qn_conv_transpose_pack() */
-    const float  *bias;    /* [o] or NULL */
-    float        *y;       /* [n, o, out...] */
-    void         *scratch; /* qn_conv_transpose_scratch() bytes */
+    qn_conv_shape s;   /* c, in: of x; o, out: of y; pad: leading pads taken off y */
+    const float *x;    /* [n, c, in...] */
+    const float *w;    /* packed by qn_conv_transpose_pack() */
+    const float *bias; /* [o] or NULL */
+    float *y;          /* [n, o, out...] */
+    void *scratch;     /* qn_conv_transpose_scratch() bytes */
 } qn_conv_transpose_args;
 
 /* Name of the row for these CPU flags. */

@@ -2,9 +2,7 @@
 #include "core/kernels/eltwise/rows.h"
 
 static const qn_eltwise_kernel *const kernels[] = {
-    &qn_eltwise__avx512,
-    &qn_eltwise__avx2,
-    &qn_eltwise__scalar, /* the twin */
+    &qn_eltwise__avx512, &qn_eltwise__avx2, &qn_eltwise__scalar, /* the twin */
 };
 
 const qn_eltwise_kernel *const *qn_eltwise_kernels(int32_t *n)

@@ -44,9 +44,9 @@ typedef void qn_unary_fn(const float *x, float *y, int64_t n, float a, float b);
 typedef void qn_binary_fn(const float *a, int64_t a_step, const float *b, int64_t b_step, float *y, int64_t n);
 
 typedef struct qn_eltwise_kernel {
-    const char   *name;  /* "f32x16__avx512" */
-    unsigned      needs; /* QN_CPU_* bits */
-    qn_unary_fn  *unary[QN_UNARY_COUNT];
+    const char *name; /* "f32x16__avx512" */
+    unsigned needs;   /* QN_CPU_* bits */
+    qn_unary_fn *unary[QN_UNARY_COUNT];
     qn_binary_fn *binary[QN_BINARY_COUNT];
 } qn_eltwise_kernel;
 

@@ -15,8 +15,8 @@ static const int64_t small_work = 1 << 17;
 
 typedef struct job {
     const qn_gemm_args *g;
-    qn_tile_run_fn     *run;
-    int64_t             n_col_tiles, tile_rows;
+    qn_tile_run_fn *run;
+    int64_t n_col_tiles, tile_rows;
 } job;
 
 static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }

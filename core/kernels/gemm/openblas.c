@@ -20,9 +20,9 @@ struct qn_openblas {
 
 static struct {
     pthread_once_t once;
-    unsigned       cpu; /* flags of the first call: later ones cannot change what was loaded */
-    bool           ok;
-    qn_openblas    blas;
+    unsigned cpu; /* flags of the first call: later ones cannot change what was loaded */
+    bool ok;
+    qn_openblas blas;
 } library = { .once = PTHREAD_ONCE_INIT };
 static pthread_mutex_t first_call = PTHREAD_MUTEX_INITIALIZER; /* guards library.cpu until `once` has run */
 
@@ -37,9 +37,9 @@ static bool find(void *handle, const char *name, void *fn, size_t size)
 
 static void load(void)
 {
-    const char *core = library.cpu & QN_CPU_AVX512                                         ? "SkylakeX"
+    const char *core = library.cpu & QN_CPU_AVX512                                 ? "SkylakeX"
                        : (library.cpu & QN_CPU_AVX2) && (library.cpu & QN_CPU_FMA) ? "Haswell"
-                                                                                           : NULL;
+                                                                                   : NULL;
     void *handle;
 
     if (core) setenv("OPENBLAS_CORETYPE", core, 0); /* 0: what the user has set stays */
@@ -49,8 +49,10 @@ static void load(void)
     library.ok = find(handle, "cblas_sgemm", &library.blas.sgemm, sizeof library.blas.sgemm) &&
                  find(handle, "openblas_set_num_threads", &library.blas.set_threads, sizeof library.blas.set_threads) &&
                  find(handle, "openblas_get_corename", &library.blas.core, sizeof library.blas.core);
-    if (library.ok) library.blas.set_threads(1);
-    else dlclose(handle);
+    if (library.ok)
+        library.blas.set_threads(1);
+    else
+        dlclose(handle);
 }
 
 qn_status qn_openblas_open(unsigned cpu, const qn_openblas **out, qn_error *err)

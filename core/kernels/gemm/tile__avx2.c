@@ -6,9 +6,9 @@
 /* One stretch of rows and columns: what changes from block to block of a tile. */
 typedef struct block {
     const float *a, *b, *bias_m, *bias_n, *residual;
-    float       *c;
-    int          rows;
-    int          last; /* valid columns of the last panel, 1..16 */
+    float *c;
+    int rows;
+    int last; /* valid columns of the last panel, 1..16 */
 } block;
 
 /* Lanes of half h (0 or 1) of a panel with n valid columns. */
@@ -22,9 +22,9 @@ static __m256i half_mask(int n, int h)
 
 QN_INLINE __m256 act256(__m256 v, const qn_tile *t)
 {
-    if (t->act == QN_ACT_RELU) return _mm256_and_ps(v, _mm256_cmp_ps(v, _mm256_setzero_ps(), _CMP_NLE_UQ));
+    if (t->act == QN_ACT_RELU) return _mm256_max_ps(_mm256_setzero_ps(), v); /* max(a, b) is a > b ? a : b */
     if (t->act == QN_ACT_CLIP) {
-        v = _mm256_max_ps(_mm256_set1_ps(t->lo), v); /* max(a, b) is a > b ? a : b */
+        v = _mm256_max_ps(_mm256_set1_ps(t->lo), v);
         return _mm256_min_ps(_mm256_set1_ps(t->hi), v);
     }
     return v;
@@ -53,7 +53,7 @@ __attribute__((noinline)) static void finish(const qn_tile *t, const block *k, c
 QN_INLINE void run(const qn_tile *t, const block *k, const int R, const int P, const bool table, const bool mask_b)
 {
     _Alignas(32) float sum[12 * 8];
-    __m256 acc[6][8];
+    __m256 acc[12]; /* R * 2 P of them: never more, or registers would spill */
     const float *a[2], *b = k->b;
     const int64_t lda = t->lda, b_panel = t->b_panel, b_row = t->b_row;
     const int32_t *off = t->off;
@@ -63,9 +63,12 @@ QN_INLINE void run(const qn_tile *t, const block *k, const int R, const int P, c
     for (int i = 0; i < R; i++) {
         QN_UNROLL
         for (int j = 0; j < 2 * P; j++) {
-            if (!t->resume) acc[i][j] = _mm256_setzero_ps();
-            else if (j / 2 < P - 1) acc[i][j] = _mm256_loadu_ps(k->c + i * t->ldc + 8 * j);
-            else acc[i][j] = _mm256_maskload_ps(k->c + i * t->ldc + 8 * j, j % 2 ? m1 : m0);
+            if (!t->resume)
+                acc[2 * i * P + j] = _mm256_setzero_ps();
+            else if (j / 2 < P - 1)
+                acc[2 * i * P + j] = _mm256_loadu_ps(k->c + i * t->ldc + 8 * j);
+            else
+                acc[2 * i * P + j] = _mm256_maskload_ps(k->c + i * t->ldc + 8 * j, j % 2 ? m1 : m0);
         }
     }
     QN_UNROLL
@@ -85,7 +88,7 @@ QN_INLINE void run(const qn_tile *t, const block *k, const int R, const int P, c
             const __m256 av = _mm256_broadcast_ss(a[i / 3] + (i % 3) * lda);
 
             QN_UNROLL
-            for (int j = 0; j < 2 * P; j++) acc[i][j] = _mm256_fmadd_ps(av, bv[j], acc[i][j]);
+            for (int j = 0; j < 2 * P; j++) acc[2 * i * P + j] = _mm256_fmadd_ps(av, bv[j], acc[2 * i * P + j]);
         }
         QN_UNROLL
         for (int i = 0; i < (R + 2) / 3; i++) a[i]++;
@@ -94,50 +97,46 @@ QN_INLINE void run(const qn_tile *t, const block *k, const int R, const int P, c
     QN_UNROLL
     for (int i = 0; i < R; i++) {
         QN_UNROLL
-        for (int j = 0; j < 2 * P; j++) _mm256_store_ps(sum + 8 * (2 * i * P + j), acc[i][j]);
+        for (int j = 0; j < 2 * P; j++) _mm256_store_ps(sum + 8 * (2 * i * P + j), acc[2 * i * P + j]);
     }
     finish(t, k, sum, P);
 }
 
-#define CASE(R, P)                                      \
-    case (R)*16 + (P):                                  \
-        if (t->off) run(t, k, R, P, true, false);       \
-        else run(t, k, R, P, false, false);             \
-        break;
+typedef void block_fn(const qn_tile *t, const block *k);
 
-__attribute__((noinline)) static void run_block(const qn_tile *t, const block *k, int panels)
-{
-    switch (k->rows * 16 + panels) {
-        CASE(1, 4)
-        CASE(1, 2)
-        CASE(1, 1)
-        CASE(2, 2)
-        CASE(2, 1)
-        CASE(3, 2)
-        CASE(3, 1)
-        CASE(4, 1)
-        CASE(5, 1)
-        CASE(6, 1)
-    default: break;
+/* A function each: inlined together they would share one huge frame. */
+#define BLOCK(R, P)                                                                                                                        \
+    __attribute__((noinline)) static void block_##R##x##P(const qn_tile *t, const block *k)                                                \
+    {                                                                                                                                      \
+        if (t->off)                                                                                                                        \
+            run(t, k, R, P, true, false);                                                                                                  \
+        else                                                                                                                               \
+            run(t, k, R, P, false, false);                                                                                                 \
     }
-}
-
-#define TAIL(R) \
-    case R: run(t, k, R, 1, false, true); break;
-
 /* The last panel of a B that ends with its last column. */
-__attribute__((noinline)) static void run_tail(const qn_tile *t, const block *k)
-{
-    switch (k->rows) {
-        TAIL(1)
-        TAIL(2)
-        TAIL(3)
-        TAIL(4)
-        TAIL(5)
-        TAIL(6)
-    default: break;
-    }
-}
+#define TAIL(R)                                                                                                                            \
+    __attribute__((noinline)) static void tail_##R(const qn_tile *t, const block *k) { run(t, k, R, 1, false, true); }
+
+/* clang-format off */
+BLOCK(1, 4) BLOCK(1, 2) BLOCK(1, 1)
+BLOCK(2, 2) BLOCK(2, 1)
+BLOCK(3, 2) BLOCK(3, 1)
+BLOCK(4, 1)
+BLOCK(5, 1)
+BLOCK(6, 1)
+TAIL(1) TAIL(2) TAIL(3) TAIL(4) TAIL(5) TAIL(6)
+    /* clang-format on */
+
+    /* [rows][panels] */
+    static block_fn *const blocks[7][5] = {
+        [1] = { [1] = block_1x1, [2] = block_1x2, [4] = block_1x4 },
+        [2] = { [1] = block_2x1, [2] = block_2x2 },
+        [3] = { [1] = block_3x1, [2] = block_3x2 },
+        [4] = { [1] = block_4x1 },
+        [5] = { [1] = block_5x1 },
+        [6] = { [1] = block_6x1 },
+    };
+static block_fn *const tails[7] = { NULL, tail_1, tail_2, tail_3, tail_4, tail_5, tail_6 };
 
 static void run_rows(const qn_tile *t, int row, int rows)
 {
@@ -158,8 +157,10 @@ static void run_rows(const qn_tile *t, int row, int rows)
 
         while (p > 1 && (t->b_whole ? p > panels : 16 * p > left)) p /= 2; /* whole panels first when the last one has to be masked */
         if (16 * p > left) k.last = (int)(left - 16 * (p - 1));
-        if (!t->b_whole && left < 16) run_tail(t, &k);
-        else run_block(t, &k, p);
+        if (!t->b_whole && left < 16)
+            tails[rows](t, &k);
+        else
+            blocks[rows][p](t, &k);
         col += 16 * p;
     }
 }

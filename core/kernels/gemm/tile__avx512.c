@@ -7,15 +7,15 @@
 /* One stretch of columns: what changes from block to block of a tile. */
 typedef struct block {
     const float *b, *bias_n, *residual;
-    float       *c;
-    __mmask16    last; /* valid columns of the last panel */
+    float *c;
+    __mmask16 last; /* valid columns of the last panel */
 } block;
 
 QN_INLINE __m512 act512(__m512 v, const qn_tile *t)
 {
-    if (t->act == QN_ACT_RELU) return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(v, _mm512_setzero_ps(), _CMP_NLE_UQ), v);
+    if (t->act == QN_ACT_RELU) return _mm512_max_ps(_mm512_setzero_ps(), v); /* max(a, b) is a > b ? a : b */
     if (t->act == QN_ACT_CLIP) {
-        v = _mm512_max_ps(_mm512_set1_ps(t->lo), v); /* max(a, b) is a > b ? a : b */
+        v = _mm512_max_ps(_mm512_set1_ps(t->lo), v);
         return _mm512_min_ps(_mm512_set1_ps(t->hi), v);
     }
     return v;
@@ -44,7 +44,7 @@ __attribute__((noinline)) static void finish(const qn_tile *t, const block *k, c
 QN_INLINE void run(const qn_tile *t, const block *k, const int R, const int P, const bool table, const bool mask_b)
 {
     _Alignas(64) float sum[24 * 16];
-    __m512 acc[12][8];
+    __m512 acc[24]; /* R * P of them: never more, or registers would spill */
     const float *a[4], *b = k->b;
     const int64_t lda = t->lda, b_panel = t->b_panel, b_row = t->b_row;
     const int32_t *off = t->off;
@@ -53,8 +53,8 @@ QN_INLINE void run(const qn_tile *t, const block *k, const int R, const int P, c
     for (int i = 0; i < R; i++) {
         QN_UNROLL
         for (int j = 0; j < P; j++)
-            acc[i][j] = t->resume ? _mm512_maskz_loadu_ps(j == P - 1 ? k->last : (__mmask16)0xffff, k->c + i * t->ldc + 16 * j)
-                                  : _mm512_setzero_ps();
+            acc[i * P + j] = t->resume ? _mm512_maskz_loadu_ps(j == P - 1 ? k->last : (__mmask16)0xffff, k->c + i * t->ldc + 16 * j)
+                                       : _mm512_setzero_ps();
     }
     /* three rows a pointer: base, base + lda and base + 2 lda are one address mode each */
     QN_UNROLL
@@ -69,7 +69,7 @@ QN_INLINE void run(const qn_tile *t, const block *k, const int R, const int P, c
         for (int i = 0; i < R; i++) {
             const __m512 av = _mm512_set1_ps(a[i / 3][(i % 3) * lda]);
             QN_UNROLL
-            for (int j = 0; j < P; j++) acc[i][j] = _mm512_fmadd_ps(av, bv[j], acc[i][j]);
+            for (int j = 0; j < P; j++) acc[i * P + j] = _mm512_fmadd_ps(av, bv[j], acc[i * P + j]);
         }
         QN_UNROLL
         for (int i = 0; i < (R + 2) / 3; i++) a[i]++;
@@ -78,39 +78,60 @@ QN_INLINE void run(const qn_tile *t, const block *k, const int R, const int P, c
     QN_UNROLL
     for (int i = 0; i < R; i++) {
         QN_UNROLL
-        for (int j = 0; j < P; j++) _mm512_store_ps(sum + 16 * (i * P + j), acc[i][j]);
+        for (int j = 0; j < P; j++) _mm512_store_ps(sum + 16 * (i * P + j), acc[i * P + j]);
     }
     finish(t, k, sum, P);
 }
 
-#define CASE(R, P) \
-    case (R)*16 + (P): \
-        if (t->off) run(t, k, R, P, true, false); \
-        else run(t, k, R, P, false, false); \
-        break;
+typedef void block_fn(const qn_tile *t, const block *k);
 
-__attribute__((noinline)) static void run_block(const qn_tile *t, const block *k, int panels)
-{
-    switch (t->rows * 16 + panels) {
-        CASE(1, 8) CASE(1, 4) CASE(1, 2) CASE(1, 1) CASE(2, 8) CASE(2, 4) CASE(2, 2) CASE(2, 1)
-        CASE(3, 4) CASE(3, 2) CASE(3, 1) CASE(4, 4) CASE(4, 2) CASE(4, 1)
-        CASE(5, 2) CASE(5, 1) CASE(6, 2) CASE(6, 1) CASE(7, 2) CASE(7, 1) CASE(8, 2) CASE(8, 1)
-        CASE(9, 2) CASE(9, 1) CASE(10, 2) CASE(10, 1) CASE(11, 2) CASE(11, 1) CASE(12, 2) CASE(12, 1)
-    default: break;
+/* A function each: inlined together they would share one huge frame. */
+#define BLOCK(R, P)                                                                                                                        \
+    __attribute__((noinline)) static void block_##R##x##P(const qn_tile *t, const block *k)                                                \
+    {                                                                                                                                      \
+        if (t->off)                                                                                                                        \
+            run(t, k, R, P, true, false);                                                                                                  \
+        else                                                                                                                               \
+            run(t, k, R, P, false, false);                                                                                                 \
     }
-}
-
-#define TAIL(R) \
-    case R: run(t, k, R, 1, false, true); break;
-
 /* The last panel of a B that ends with its last column. */
-__attribute__((noinline)) static void run_tail(const qn_tile *t, const block *k)
-{
-    switch (t->rows) {
-        TAIL(1) TAIL(2) TAIL(3) TAIL(4) TAIL(5) TAIL(6) TAIL(7) TAIL(8) TAIL(9) TAIL(10) TAIL(11) TAIL(12)
-    default: break;
-    }
-}
+#define TAIL(R)                                                                                                                            \
+    __attribute__((noinline)) static void tail_##R(const qn_tile *t, const block *k) { run(t, k, R, 1, false, true); }
+
+/* clang-format off */
+BLOCK(1, 8) BLOCK(1, 4) BLOCK(1, 2) BLOCK(1, 1)
+BLOCK(2, 8) BLOCK(2, 4) BLOCK(2, 2) BLOCK(2, 1)
+BLOCK(3, 4) BLOCK(3, 2) BLOCK(3, 1)
+BLOCK(4, 4) BLOCK(4, 2) BLOCK(4, 1)
+BLOCK(5, 2) BLOCK(5, 1)
+BLOCK(6, 2) BLOCK(6, 1)
+BLOCK(7, 2) BLOCK(7, 1)
+BLOCK(8, 2) BLOCK(8, 1)
+BLOCK(9, 2) BLOCK(9, 1)
+BLOCK(10, 2) BLOCK(10, 1)
+BLOCK(11, 2) BLOCK(11, 1)
+BLOCK(12, 2) BLOCK(12, 1)
+TAIL(1) TAIL(2) TAIL(3) TAIL(4) TAIL(5) TAIL(6) TAIL(7) TAIL(8) TAIL(9) TAIL(10) TAIL(11) TAIL(12)
+    /* clang-format on */
+
+    /* [rows][panels] */
+    static block_fn *const blocks[QN_TILE_ROWS + 1][9] = {
+        [1] = { [1] = block_1x1, [2] = block_1x2, [4] = block_1x4, [8] = block_1x8 },
+        [2] = { [1] = block_2x1, [2] = block_2x2, [4] = block_2x4, [8] = block_2x8 },
+        [3] = { [1] = block_3x1, [2] = block_3x2, [4] = block_3x4 },
+        [4] = { [1] = block_4x1, [2] = block_4x2, [4] = block_4x4 },
+        [5] = { [1] = block_5x1, [2] = block_5x2 },
+        [6] = { [1] = block_6x1, [2] = block_6x2 },
+        [7] = { [1] = block_7x1, [2] = block_7x2 },
+        [8] = { [1] = block_8x1, [2] = block_8x2 },
+        [9] = { [1] = block_9x1, [2] = block_9x2 },
+        [10] = { [1] = block_10x1, [2] = block_10x2 },
+        [11] = { [1] = block_11x1, [2] = block_11x2 },
+        [12] = { [1] = block_12x1, [2] = block_12x2 },
+    };
+static block_fn *const tails[QN_TILE_ROWS + 1] = {
+    NULL, tail_1, tail_2, tail_3, tail_4, tail_5, tail_6, tail_7, tail_8, tail_9, tail_10, tail_11, tail_12,
+};
 
 void qn_tile_f32__avx512(const qn_tile *t)
 {
@@ -127,8 +148,10 @@ void qn_tile_f32__avx512(const qn_tile *t)
         /* whole panels first when the last one has to be masked */
         while (p > 1 && (t->b_whole ? p > panels : 16 * p > left)) p /= 2;
         if (16 * p > left) k.last = (__mmask16)((1u << (left - 16 * (p - 1))) - 1);
-        if (mask_b) run_tail(t, &k);
-        else run_block(t, &k, p);
+        if (mask_b)
+            tails[t->rows](t, &k);
+        else
+            blocks[t->rows][p](t, &k);
         col += 16 * p;
     }
 }

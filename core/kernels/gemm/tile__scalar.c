@@ -48,8 +48,10 @@ QN_INLINE void tile(const qn_tile *t)
         for (int64_t col = 0; col < t->cols; col += 16) {
             const int cols = t->cols - col < 16 ? (int)(t->cols - col) : 16;
 
-            if (cols == 16) panel(t, row, rows, col, 16); /* a constant: the compiler may use what registers it has */
-            else panel(t, row, rows, col, cols);
+            if (cols == 16)
+                panel(t, row, rows, col, 16); /* a constant: the compiler may use what registers it has */
+            else
+                panel(t, row, rows, col, cols);
         }
     }
 }
@@ -61,8 +63,10 @@ __attribute__((target("avx,fma"))) static void tile_fma(const qn_tile *t) { tile
 
 void qn_tile_f32__scalar(const qn_tile *t)
 {
-    if (__builtin_cpu_supports("fma")) tile_fma(t);
-    else tile(t);
+    if (__builtin_cpu_supports("fma"))
+        tile_fma(t);
+    else
+        tile(t);
 }
 #else
 void qn_tile_f32__scalar(const qn_tile *t) { tile(t); }

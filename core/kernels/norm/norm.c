@@ -2,9 +2,7 @@
 #include "core/kernels/norm/rows.h"
 
 static const qn_norm_kernel *const kernels[] = {
-    &qn_norm__avx512,
-    &qn_norm__avx2,
-    &qn_norm__scalar, /* the twin */
+    &qn_norm__avx512, &qn_norm__avx2, &qn_norm__scalar, /* the twin */
 };
 
 const qn_norm_kernel *const *qn_norm_kernels(int32_t *n)

@@ -16,12 +16,12 @@ typedef void qn_norm_shift_each_fn(const float *x, float *y, int64_t n, const fl
 typedef void qn_norm_affine_fn(const float *x, float *y, int64_t n, float mean, float a, const float *scale, const float *bias);
 
 typedef struct qn_norm_kernel {
-    const char            *name;  /* "f32x16__avx512" */
-    unsigned               needs; /* QN_CPU_* bits */
-    qn_norm_stats_fn      *stats;
-    qn_norm_shift_fn      *shift;
+    const char *name; /* "f32x16__avx512" */
+    unsigned needs;   /* QN_CPU_* bits */
+    qn_norm_stats_fn *stats;
+    qn_norm_shift_fn *shift;
     qn_norm_shift_each_fn *shift_each;
-    qn_norm_affine_fn     *affine;
+    qn_norm_affine_fn *affine;
 } qn_norm_kernel;
 
 /* Best row for these CPU flags; never NULL. */

@@ -39,11 +39,11 @@ bool qn_pool_is_global(const qn_pool_shape *s)
  * x[it.x + q * stride]. */
 typedef struct tap_iter {
     const qn_pool_shape *s;
-    int64_t              w0, n;       /* columns of the row */
-    int64_t              i[2];        /* input depth and row of tap 0 */
-    int64_t              lo_k[2], hi_k[2]; /* taps that lie inside, per dimension */
-    int64_t              k[3];        /* next tap */
-    int64_t              x, lo, hi;
+    int64_t w0, n;            /* columns of the row */
+    int64_t i[2];             /* input depth and row of tap 0 */
+    int64_t lo_k[2], hi_k[2]; /* taps that lie inside, per dimension */
+    int64_t k[3];             /* next tap */
+    int64_t x, lo, hi;
 } tap_iter;
 
 /* Taps of dimension d whose input exists for output position o: [*lo, *hi). */
@@ -60,7 +60,8 @@ static int64_t counted(const qn_pool_shape *s, int d, int64_t o, bool include_pa
 {
     int64_t lo, hi;
 
-    if (include_pad) return max64(1, min64(s->kernel[d], ceil_div(s->in[d] + s->pad_end[d] - (o * s->stride[d] - s->pad[d]), s->dilation[d])));
+    if (include_pad)
+        return max64(1, min64(s->kernel[d], ceil_div(s->in[d] + s->pad_end[d] - (o * s->stride[d] - s->pad[d]), s->dilation[d])));
     taps_inside(s, d, o, &lo, &hi);
     return max64(1, hi - lo); /* a window of padding only: 0 / 1 */
 }
@@ -115,50 +116,50 @@ static int64_t whole_index(const qn_pool_max_args *a, int64_t plane, int64_t i)
     return plane * volume(in) + i;
 }
 
-#define T float
-#define ACC float
-#define LOAD(v) (v)
-#define STORE(v) (v)
-#define LOWEST (-INFINITY)
+#define T         float
+#define ACC       float
+#define LOAD(v)   (v)
+#define STORE(v)  (v)
+#define LOWEST    (-INFINITY)
 #define IS_NAN(v) ((v) != (v))
-#define NAME(x) x##_f32
+#define NAME(x)   x##_f32
 #define WITH_SUM
 #include "core/kernels/pool/pool.inc"
 
-#define T double
-#define ACC double
-#define LOAD(v) (v)
-#define STORE(v) (v)
-#define LOWEST ((double)-INFINITY)
+#define T         double
+#define ACC       double
+#define LOAD(v)   (v)
+#define STORE(v)  (v)
+#define LOWEST    ((double)-INFINITY)
 #define IS_NAN(v) ((v) != (v))
-#define NAME(x) x##_f64
+#define NAME(x)   x##_f64
 #define WITH_SUM
 #include "core/kernels/pool/pool.inc"
 
-#define T uint16_t
-#define ACC float
-#define LOAD(v) qn_f16_to_f32(v)
-#define STORE(v) qn_f32_to_f16(v)
-#define LOWEST (-INFINITY)
+#define T         uint16_t
+#define ACC       float
+#define LOAD(v)   qn_f16_to_f32(v)
+#define STORE(v)  qn_f32_to_f16(v)
+#define LOWEST    (-INFINITY)
 #define IS_NAN(v) ((v) != (v))
-#define NAME(x) x##_f16
+#define NAME(x)   x##_f16
 #define WITH_SUM
 #include "core/kernels/pool/pool.inc"
 
-#define T int8_t
-#define ACC int8_t
-#define LOAD(v) (v)
-#define STORE(v) (v)
-#define LOWEST INT8_MIN
+#define T         int8_t
+#define ACC       int8_t
+#define LOAD(v)   (v)
+#define STORE(v)  (v)
+#define LOWEST    INT8_MIN
 #define IS_NAN(v) false
-#define NAME(x) x##_i8
+#define NAME(x)   x##_i8
 #include "core/kernels/pool/pool.inc"
 
-#define T uint8_t
-#define ACC uint8_t
-#define LOAD(v) (v)
-#define STORE(v) (v)
-#define LOWEST 0
+#define T         uint8_t
+#define ACC       uint8_t
+#define LOAD(v)   (v)
+#define STORE(v)  (v)
+#define LOWEST    0
 #define IS_NAN(v) false
-#define NAME(x) x##_u8
+#define NAME(x)   x##_u8
 #include "core/kernels/pool/pool.inc"

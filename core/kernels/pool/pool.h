@@ -20,10 +20,10 @@ typedef struct qn_pool_shape {
  * over (plane, d, h, w), or with column_major over (plane, w, h, d). A window that holds no input gives the lowest value and -1. */
 typedef struct qn_pool_max_args {
     qn_pool_shape s;
-    const void   *x;
-    void         *y;
-    int64_t      *indices;
-    bool          column_major;
+    const void *x;
+    void *y;
+    int64_t *indices;
+    bool column_major;
 } qn_pool_max_args;
 
 void qn_pool_max_f32(const qn_pool_max_args *a, qn_team *team);
@@ -35,10 +35,10 @@ void qn_pool_max_u8(const qn_pool_max_args *a, qn_team *team);
 /* p 0: the average; otherwise the p-norm. include_pad: the average counts padding that lies in the window (but nothing beyond it). */
 typedef struct qn_pool_sum_args {
     qn_pool_shape s;
-    const void   *x;
-    void         *y;
-    double        p;
-    bool          include_pad;
+    const void *x;
+    void *y;
+    double p;
+    bool include_pad;
 } qn_pool_sum_args;
 
 void qn_pool_sum_f32(const qn_pool_sum_args *a, qn_team *team);

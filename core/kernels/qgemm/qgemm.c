@@ -16,9 +16,9 @@ static const int64_t small_work = 1 << 19; /* below this many multiply-adds, wak
 
 typedef struct job {
     const qn_qgemm_args *g;
-    const qn_qunit      *unit;
-    int64_t              quads, n_col_tiles, tile_rows;
-    bool                 b_shifted; /* some stored zero point is not 0 */
+    const qn_qunit *unit;
+    int64_t quads, n_col_tiles, tile_rows;
+    bool b_shifted; /* some stored zero point is not 0 */
 } job;
 
 static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -46,7 +46,8 @@ static void sum_block(const job *jb, int64_t row, int32_t rows, int64_t col, int
 
     jb->unit->tile(&t);
     if (!rest) return;
-    for (int32_t i = 0; i < rows; i++) memcpy(tail + 4 * i, t.a + i * g->lda + 4 * whole, (size_t)rest); /* a row may end where memory ends */
+    for (int32_t i = 0; i < rows; i++)
+        memcpy(tail + 4 * i, t.a + i * g->lda + 4 * whole, (size_t)rest); /* a row may end where memory ends */
     t.quads = 1;
     t.a = tail;
     t.lda = 4;

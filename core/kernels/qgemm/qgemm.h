@@ -15,29 +15,29 @@
 typedef enum qn_qout { QN_QOUT_S32 = 0, QN_QOUT_U8, QN_QOUT_S8, QN_QOUT_F32 } qn_qout;
 
 typedef struct qn_qgemm_args {
-    int64_t        m, n, k;
-    const uint8_t *a;        /* bytes, u8 or s8 */
-    bool           a_signed;
-    int64_t        lda;
-    int32_t        a_zero;   /* zero point in A's own dtype */
-    const void    *b;        /* packed q16 */
-    bool           b_signed; /* of the original B: decides how b_zero is read */
-    const int32_t *b_zero;   /* [n] in B's own dtype, or NULL for the default 0 */
-    const int32_t *bias;     /* [n] s32 or NULL */
-    qn_qout        out;
-    void          *c;        /* s32, u8, s8 or f32; element (i, j) at c[i * ldc + j] */
-    int64_t        ldc;
-    const float   *multiplier; /* [n]; for U8/S8: sa*sb[j]/sy; for F32: sa*sb[j] */
-    int32_t        c_zero;     /* zero point of a U8/S8 output */
-    int32_t        c_lo, c_hi; /* clamp of the quantized output (a fused Relu raises c_lo to c_zero): 0..255 or -128..127 */
+    int64_t m, n, k;
+    const uint8_t *a; /* bytes, u8 or s8 */
+    bool a_signed;
+    int64_t lda;
+    int32_t a_zero;        /* zero point in A's own dtype */
+    const void *b;         /* packed q16 */
+    bool b_signed;         /* of the original B: decides how b_zero is read */
+    const int32_t *b_zero; /* [n] in B's own dtype, or NULL for the default 0 */
+    const int32_t *bias;   /* [n] s32 or NULL */
+    qn_qout out;
+    void *c; /* s32, u8, s8 or f32; element (i, j) at c[i * ldc + j] */
+    int64_t ldc;
+    const float *multiplier; /* [n]; for U8/S8: sa*sb[j]/sy; for F32: sa*sb[j] */
+    int32_t c_zero;          /* zero point of a U8/S8 output */
+    int32_t c_lo, c_hi;      /* clamp of the quantized output (a fused Relu raises c_lo to c_zero): 0..255 or -128..127 */
 } qn_qgemm_args;
 
 typedef void qn_qgemm_fn(const qn_qgemm_args *g, qn_team *team);
 
 typedef struct qn_qgemm_kernel {
-    const char  *name;
-    unsigned     needs;
-    qn_order     order; /* EXACT_INT */
+    const char *name;
+    unsigned needs;
+    qn_order order; /* EXACT_INT */
     qn_qgemm_fn *run;
 } qn_qgemm_kernel;
 

@@ -20,18 +20,18 @@ typedef enum qn_qsides {
 } qn_qsides;
 
 typedef struct qn_qtile {
-    int64_t        quads;
-    int32_t        rows;    /* 1..QN_QTILE_ROWS */
-    int64_t        cols;    /* any, >= 1 */
-    qn_qsides      sides;
-    const uint8_t *a;       /* quad p of row i at a + i * lda + 4 * p */
-    int64_t        lda;     /* bytes */
-    const uint8_t *b;       /* quad (p, 16 j + l) at b + 4 * (j * b_panel + (off ? off[p] : 16 * p) + l); all 16 of a panel are readable */
-    int64_t        b_panel; /* quads */
-    const int32_t *off;     /* [quads], in quads, or NULL */
-    bool           resume;  /* add to what c holds */
-    int32_t       *c;
-    int64_t        ldc;
+    int64_t quads;
+    int32_t rows; /* 1..QN_QTILE_ROWS */
+    int64_t cols; /* any, >= 1 */
+    qn_qsides sides;
+    const uint8_t *a;   /* quad p of row i at a + i * lda + 4 * p */
+    int64_t lda;        /* bytes */
+    const uint8_t *b;   /* quad (p, 16 j + l) at b + 4 * (j * b_panel + (off ? off[p] : 16 * p) + l); all 16 of a panel are readable */
+    int64_t b_panel;    /* quads */
+    const int32_t *off; /* [quads], in quads, or NULL */
+    bool resume;        /* add to what c holds */
+    int32_t *c;
+    int64_t ldc;
 } qn_qtile;
 
 typedef void qn_qtile_fn(const qn_qtile *t);
@@ -39,24 +39,24 @@ typedef void qn_qtile_fn(const qn_qtile *t);
 /* v = acc[i][j] + add_m[i] + add_n[j] - cor_m[i] * cor_n[j], modulo 2^32; then by `out`
  *   S32  v        F32  (float)v * mult        U8, S8  zero + rne(clamp((float)v * mult, lo - zero, hi - zero)), NaN gives lo */
 typedef struct qn_qstore {
-    int32_t        rows;
-    int64_t        cols;
+    int32_t rows;
+    int64_t cols;
     const int32_t *acc;
-    int64_t        ld_acc;
+    int64_t ld_acc;
     const int32_t *add_m, *add_n; /* each may be NULL */
     const int32_t *cor_m, *cor_n; /* both or neither */
-    const float   *mult_m, *mult_n; /* exactly one, unless S32 */
-    qn_qout        out;
-    int32_t        zero, lo, hi;
-    void          *c; /* element (i, j) at c[i * ldc + j] */
-    int64_t        ldc;
+    const float *mult_m, *mult_n; /* exactly one, unless S32 */
+    qn_qout out;
+    int32_t zero, lo, hi;
+    void *c; /* element (i, j) at c[i * ldc + j] */
+    int64_t ldc;
 } qn_qstore;
 
 typedef void qn_qstore_fn(const qn_qstore *s);
 
 /* What one instruction set offers. */
 typedef struct qn_qunit {
-    qn_qtile_fn  *tile;
+    qn_qtile_fn *tile;
     qn_qstore_fn *store;
 } qn_qunit;
 

@@ -61,10 +61,12 @@ QN_INLINE void run(const qn_qtile *t, int row, int64_t col, int cols, const int 
     }
 }
 
-#define SIDE(S)                                    \
-    case S:                                        \
-        if (rows == 2) run(t, row, col, cols, 2, S); \
-        else run(t, row, col, cols, 1, S);         \
+#define SIDE(S)                                                                                                                            \
+    case S:                                                                                                                                \
+        if (rows == 2)                                                                                                                     \
+            run(t, row, col, cols, 2, S);                                                                                                  \
+        else                                                                                                                               \
+            run(t, row, col, cols, 1, S);                                                                                                  \
         break;
 
 __attribute__((noinline)) static void run_panel(const qn_qtile *t, int row, int rows, int64_t col, int cols)

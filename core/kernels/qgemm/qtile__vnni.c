@@ -9,8 +9,8 @@
 /* One stretch of columns. */
 typedef struct block {
     const uint8_t *b;
-    int32_t       *c;
-    __mmask16      last; /* valid columns of the last panel */
+    int32_t *c;
+    __mmask16 last; /* valid columns of the last panel */
 } block;
 
 QN_INLINE __m512i quad(const uint8_t *a)
@@ -24,7 +24,7 @@ QN_INLINE __m512i quad(const uint8_t *a)
 /* R, P, S and table are constants at every call: each combination becomes its own loop with acc in registers. */
 QN_INLINE void run(const qn_qtile *t, const block *k, const int R, const int P, const qn_qsides S, const bool table)
 {
-    __m512i acc[12][8];
+    __m512i acc[24]; /* R * P of them: never more, or registers would spill */
     const uint8_t *a[4], *b = k->b;
     const int64_t lda = t->lda, b_panel = 4 * t->b_panel;
     const int32_t *off = t->off;
@@ -34,8 +34,8 @@ QN_INLINE void run(const qn_qtile *t, const block *k, const int R, const int P, 
     for (int i = 0; i < R; i++) {
         QN_UNROLL
         for (int j = 0; j < P; j++)
-            acc[i][j] = t->resume ? _mm512_maskz_loadu_epi32(j == P - 1 ? k->last : (__mmask16)0xffff, k->c + i * t->ldc + 16 * j)
-                                  : _mm512_setzero_si512();
+            acc[i * P + j] = t->resume ? _mm512_maskz_loadu_epi32(j == P - 1 ? k->last : (__mmask16)0xffff, k->c + i * t->ldc + 16 * j)
+                                       : _mm512_setzero_si512();
     }
     QN_UNROLL
     for (int i = 0; i < (R + 2) / 3; i++) a[i] = t->a + 3 * i * lda;
@@ -52,7 +52,8 @@ QN_INLINE void run(const qn_qtile *t, const block *k, const int R, const int P, 
             if (S == QN_QSIDES_FLIP_S8) av = _mm512_xor_si512(av, flip);
             QN_UNROLL
             for (int j = 0; j < P; j++)
-                acc[i][j] = S == QN_QSIDES_S8_U8 ? _mm512_dpbusd_epi32(acc[i][j], bv[j], av) : _mm512_dpbusd_epi32(acc[i][j], av, bv[j]);
+                acc[i * P + j] =
+                    S == QN_QSIDES_S8_U8 ? _mm512_dpbusd_epi32(acc[i * P + j], bv[j], av) : _mm512_dpbusd_epi32(acc[i * P + j], av, bv[j]);
         }
         QN_UNROLL
         for (int i = 0; i < (R + 2) / 3; i++) a[i] += 4;
@@ -62,55 +63,54 @@ QN_INLINE void run(const qn_qtile *t, const block *k, const int R, const int P, 
     for (int i = 0; i < R; i++) {
         QN_UNROLL
         for (int j = 0; j < P; j++)
-            _mm512_mask_storeu_epi32(k->c + i * t->ldc + 16 * j, j == P - 1 ? k->last : (__mmask16)0xffff, acc[i][j]);
+            _mm512_mask_storeu_epi32(k->c + i * t->ldc + 16 * j, j == P - 1 ? k->last : (__mmask16)0xffff, acc[i * P + j]);
     }
 }
 
-#define SIDE(S, R, P)                               \
-    case (S)*256 + (R)*16 + (P):                    \
-        run(t, k, R, P, S, (S) == QN_QSIDES_S8_U8); \
-        break;
-#define CASE(R, P)                 \
-    SIDE(QN_QSIDES_U8_S8, R, P)    \
-    SIDE(QN_QSIDES_FLIP_S8, R, P)  \
-    SIDE(QN_QSIDES_S8_U8, R, P)
+typedef void block_fn(const qn_qtile *t, const block *k);
 
-__attribute__((noinline)) static void run_block(const qn_qtile *t, const block *k, int panels)
-{
-    switch ((int)t->sides * 256 + t->rows * 16 + panels) {
-        CASE(1, 8)
-        CASE(1, 4)
-        CASE(1, 2)
-        CASE(1, 1)
-        CASE(2, 8)
-        CASE(2, 4)
-        CASE(2, 2)
-        CASE(2, 1)
-        CASE(3, 4)
-        CASE(3, 2)
-        CASE(3, 1)
-        CASE(4, 4)
-        CASE(4, 2)
-        CASE(4, 1)
-        CASE(5, 2)
-        CASE(5, 1)
-        CASE(6, 2)
-        CASE(6, 1)
-        CASE(7, 2)
-        CASE(7, 1)
-        CASE(8, 2)
-        CASE(8, 1)
-        CASE(9, 2)
-        CASE(9, 1)
-        CASE(10, 2)
-        CASE(10, 1)
-        CASE(11, 2)
-        CASE(11, 1)
-        CASE(12, 2)
-        CASE(12, 1)
-    default: break;
+/* A function each: inlined together they would share one huge frame. Only convolution reads by a table of offsets. */
+#define BLOCK(R, P)                                                                                                                        \
+    __attribute__((noinline)) static void block_##R##x##P(const qn_qtile *t, const block *k)                                               \
+    {                                                                                                                                      \
+        if (t->sides == QN_QSIDES_S8_U8)                                                                                                   \
+            run(t, k, R, P, QN_QSIDES_S8_U8, true);                                                                                        \
+        else if (t->sides == QN_QSIDES_U8_S8)                                                                                              \
+            run(t, k, R, P, QN_QSIDES_U8_S8, false);                                                                                       \
+        else                                                                                                                               \
+            run(t, k, R, P, QN_QSIDES_FLIP_S8, false);                                                                                     \
     }
-}
+
+/* clang-format off */
+BLOCK(1, 8) BLOCK(1, 4) BLOCK(1, 2) BLOCK(1, 1)
+BLOCK(2, 8) BLOCK(2, 4) BLOCK(2, 2) BLOCK(2, 1)
+BLOCK(3, 4) BLOCK(3, 2) BLOCK(3, 1)
+BLOCK(4, 4) BLOCK(4, 2) BLOCK(4, 1)
+BLOCK(5, 2) BLOCK(5, 1)
+BLOCK(6, 2) BLOCK(6, 1)
+BLOCK(7, 2) BLOCK(7, 1)
+BLOCK(8, 2) BLOCK(8, 1)
+BLOCK(9, 2) BLOCK(9, 1)
+BLOCK(10, 2) BLOCK(10, 1)
+BLOCK(11, 2) BLOCK(11, 1)
+BLOCK(12, 2) BLOCK(12, 1)
+    /* clang-format on */
+
+    /* [rows][panels] */
+    static block_fn *const blocks[QN_QTILE_ROWS + 1][9] = {
+        [1] = { [1] = block_1x1, [2] = block_1x2, [4] = block_1x4, [8] = block_1x8 },
+        [2] = { [1] = block_2x1, [2] = block_2x2, [4] = block_2x4, [8] = block_2x8 },
+        [3] = { [1] = block_3x1, [2] = block_3x2, [4] = block_3x4 },
+        [4] = { [1] = block_4x1, [2] = block_4x2, [4] = block_4x4 },
+        [5] = { [1] = block_5x1, [2] = block_5x2 },
+        [6] = { [1] = block_6x1, [2] = block_6x2 },
+        [7] = { [1] = block_7x1, [2] = block_7x2 },
+        [8] = { [1] = block_8x1, [2] = block_8x2 },
+        [9] = { [1] = block_9x1, [2] = block_9x2 },
+        [10] = { [1] = block_10x1, [2] = block_10x2 },
+        [11] = { [1] = block_11x1, [2] = block_11x2 },
+        [12] = { [1] = block_12x1, [2] = block_12x2 },
+    };
 
 static void tile(const qn_qtile *t)
 {
@@ -124,7 +124,7 @@ static void tile(const qn_qtile *t)
 
         while (p > 1 && p > (left + 15) / 16) p /= 2;
         if (16 * p > left) k.last = (__mmask16)((1u << (left - 16 * (p - 1))) - 1);
-        run_block(t, &k, p);
+        blocks[t->rows][p](t, &k);
         col += 16 * p;
     }
 }

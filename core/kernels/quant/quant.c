@@ -2,9 +2,7 @@
 #include "core/kernels/quant/rows.h"
 
 static const qn_quant_kernel *const kernels[] = {
-    &qn_quant__avx512,
-    &qn_quant__avx2,
-    &qn_quant__scalar, /* the twin */
+    &qn_quant__avx512, &qn_quant__avx2, &qn_quant__scalar, /* the twin */
 };
 
 const qn_quant_kernel *const *qn_quant_kernels(int32_t *n)

@@ -16,9 +16,9 @@ typedef void qn_quantize_fn(const float *x, void *q, int64_t n, const float *sca
 typedef void qn_dequantize_fn(const void *q, float *x, int64_t n, const float *scale, const int32_t *zero, int64_t step);
 
 typedef struct qn_quant_kernel {
-    const char       *name;  /* "f32x16__avx512" */
-    unsigned          needs; /* QN_CPU_* bits */
-    qn_quantize_fn   *quantize[QN_QUANT_COUNT];
+    const char *name; /* "f32x16__avx512" */
+    unsigned needs;   /* QN_CPU_* bits */
+    qn_quantize_fn *quantize[QN_QUANT_COUNT];
     qn_dequantize_fn *dequantize[QN_QUANT_COUNT];
     qn_dequantize_fn *dequantize_s32; /* zero must be 0 or small enough not to overflow q - zero */
 } qn_quant_kernel;

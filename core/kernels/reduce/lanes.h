@@ -10,7 +10,7 @@
 
 #define QN_N_LANES 16
 
-typedef float   qn_lanes __attribute__((vector_size(64)));
+typedef float qn_lanes __attribute__((vector_size(64)));
 typedef int32_t qn_lanes_mask __attribute__((vector_size(64)));
 
 /* mask ? a : b, lane by lane */
@@ -51,30 +51,30 @@ static inline float qn_lanes_tree_max(float *acc)
 }
 
 /* acc[l] = acc[l] + f(x) over n elements that start at a multiple of 16; expr is an expression in v (a qn_lanes or a float). */
-#define QN_LANES_SUM(acc, x, n, expr)                                                  \
-    do {                                                                               \
-        qn_lanes lanes_sum_;                                                           \
-        int64_t  lanes_i_ = 0;                                                         \
-                                                                                       \
-        memcpy(&lanes_sum_, (acc), sizeof lanes_sum_);                                 \
-        for (; lanes_i_ + QN_N_LANES <= (n); lanes_i_ += QN_N_LANES) {                 \
-            qn_lanes v;                                                                \
-                                                                                       \
-            memcpy(&v, (x) + lanes_i_, sizeof v);                                      \
-            lanes_sum_ = lanes_sum_ + (expr);                                          \
-        }                                                                              \
-        memcpy((acc), &lanes_sum_, sizeof lanes_sum_);                                 \
-        for (int lanes_l_ = 0; lanes_i_ < (n); lanes_i_++, lanes_l_++) {               \
-            float v = (x)[lanes_i_];                                                   \
-                                                                                       \
-            (acc)[lanes_l_] = (acc)[lanes_l_] + (expr);                                \
-        }                                                                              \
+#define QN_LANES_SUM(acc, x, n, expr)                                                                                                      \
+    do {                                                                                                                                   \
+        qn_lanes lanes_sum_;                                                                                                               \
+        int64_t lanes_i_ = 0;                                                                                                              \
+                                                                                                                                           \
+        memcpy(&lanes_sum_, (acc), sizeof lanes_sum_);                                                                                     \
+        for (; lanes_i_ + QN_N_LANES <= (n); lanes_i_ += QN_N_LANES) {                                                                     \
+            qn_lanes v;                                                                                                                    \
+                                                                                                                                           \
+            memcpy(&v, (x) + lanes_i_, sizeof v);                                                                                          \
+            lanes_sum_ = lanes_sum_ + (expr);                                                                                              \
+        }                                                                                                                                  \
+        memcpy((acc), &lanes_sum_, sizeof lanes_sum_);                                                                                     \
+        for (int lanes_l_ = 0; lanes_i_ < (n); lanes_i_++, lanes_l_++) {                                                                   \
+            float v = (x)[lanes_i_];                                                                                                       \
+                                                                                                                                           \
+            (acc)[lanes_l_] = (acc)[lanes_l_] + (expr);                                                                                    \
+        }                                                                                                                                  \
     } while (0)
 
 static inline void qn_lanes_max(float *acc, const float *x, int64_t n)
 {
     qn_lanes a, v;
-    int64_t  i = 0;
+    int64_t i = 0;
 
     memcpy(&a, acc, sizeof a);
     for (; i + QN_N_LANES <= n; i += QN_N_LANES) {
@@ -91,7 +91,7 @@ static inline void qn_lanes_max(float *acc, const float *x, int64_t n)
 static inline void qn_lanes_min(float *acc, const float *x, int64_t n)
 {
     qn_lanes a, v;
-    int64_t  i = 0;
+    int64_t i = 0;
 
     memcpy(&a, acc, sizeof a);
     for (; i + QN_N_LANES <= n; i += QN_N_LANES) {

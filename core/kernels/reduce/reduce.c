@@ -3,9 +3,7 @@
 #include "core/kernels/reduce/rows.h"
 
 static const qn_reduce_kernel *const kernels[] = {
-    &qn_reduce__avx512,
-    &qn_reduce__avx2,
-    &qn_reduce__scalar, /* the twin */
+    &qn_reduce__avx512, &qn_reduce__avx2, &qn_reduce__scalar, /* the twin */
 };
 
 const qn_reduce_kernel *const *qn_reduce_kernels(int32_t *n)

@@ -18,7 +18,7 @@ typedef enum qn_reduce {
 } qn_reduce;
 
 #define QN_REDUCE_LANES 16
-#define QN_REDUCE_COLS 64 /* most columns of one cols() call: 16 lanes of them are 4 KiB */
+#define QN_REDUCE_COLS  64 /* most columns of one cols() call: 16 lanes of them are 4 KiB */
 
 /* acc[16]: the lanes so far; x[0 .. n) joins them, x[0] in lane 0. */
 typedef void qn_reduce_feed_fn(float *acc, const float *x, int64_t n);
@@ -26,8 +26,8 @@ typedef void qn_reduce_feed_fn(float *acc, const float *x, int64_t n);
 typedef void qn_reduce_cols_fn(float *acc, int lane, const float *x, int64_t n);
 
 typedef struct qn_reduce_kernel {
-    const char        *name;  /* "f32x16__avx512" */
-    unsigned           needs; /* QN_CPU_* bits */
+    const char *name; /* "f32x16__avx512" */
+    unsigned needs;   /* QN_CPU_* bits */
     qn_reduce_feed_fn *feed[QN_REDUCE_COUNT];
     qn_reduce_cols_fn *cols[QN_REDUCE_COUNT];
 } qn_reduce_kernel;

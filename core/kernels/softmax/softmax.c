@@ -2,9 +2,7 @@
 #include "core/kernels/softmax/rows.h"
 
 static const qn_softmax_kernel *const kernels[] = {
-    &qn_softmax__avx512,
-    &qn_softmax__avx2,
-    &qn_softmax__scalar, /* the twin */
+    &qn_softmax__avx512, &qn_softmax__avx2, &qn_softmax__scalar, /* the twin */
 };
 
 const qn_softmax_kernel *const *qn_softmax_kernels(int32_t *n)

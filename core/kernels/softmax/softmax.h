@@ -13,9 +13,9 @@ typedef void qn_softmax_fn(const float *x, float *y, int64_t rows, int64_t n, bo
 typedef float qn_logsumexp_fn(const float *x, int64_t n);
 
 typedef struct qn_softmax_kernel {
-    const char      *name;  /* "f32x16__avx512" */
-    unsigned         needs; /* QN_CPU_* bits */
-    qn_softmax_fn   *run;
+    const char *name; /* "f32x16__avx512" */
+    unsigned needs;   /* QN_CPU_* bits */
+    qn_softmax_fn *run;
     qn_logsumexp_fn *logsumexp;
 } qn_softmax_kernel;
 

@@ -6,18 +6,18 @@
 #include "core/kernels/kernel.h"
 
 #define QN_ISA_JOIN_(a, b) a##__##b
-#define QN_ISA_JOIN(a, b) QN_ISA_JOIN_(a, b)
-#define QN_ISA_TEXT_(a) #a
-#define QN_ISA_TEXT(a) QN_ISA_TEXT_(a)
+#define QN_ISA_JOIN(a, b)  QN_ISA_JOIN_(a, b)
+#define QN_ISA_TEXT_(a)    #a
+#define QN_ISA_TEXT(a)     QN_ISA_TEXT_(a)
 
-#define QN_ISA_NEEDS_scalar 0u
-#define QN_ISA_NEEDS_avx2 (QN_CPU_AVX2 | QN_CPU_FMA)
-#define QN_ISA_NEEDS_avx512 (QN_CPU_AVX2 | QN_CPU_FMA | QN_CPU_AVX512)
-#define QN_ISA_NEEDS__(isa) QN_ISA_NEEDS_##isa
+#define QN_ISA_NEEDS_scalar  0u
+#define QN_ISA_NEEDS_avx2    (QN_CPU_AVX2 | QN_CPU_FMA)
+#define QN_ISA_NEEDS_avx512  (QN_CPU_AVX2 | QN_CPU_FMA | QN_CPU_AVX512)
+#define QN_ISA_NEEDS__(isa)  QN_ISA_NEEDS_##isa
 #define QN_ISA_NEEDS_OF(isa) QN_ISA_NEEDS__(isa)
 
-#define QN_ISA_SYMBOL(stem) QN_ISA_JOIN(stem, QN_ISA)             /* stem__avx2 */
-#define QN_ISA_NAME(stem) stem "__" QN_ISA_TEXT(QN_ISA)           /* "f32x16__avx2" */
-#define QN_ISA_NEEDS QN_ISA_NEEDS_OF(QN_ISA)                      /* QN_CPU_* bits */
+#define QN_ISA_SYMBOL(stem) QN_ISA_JOIN(stem, QN_ISA)     /* stem__avx2 */
+#define QN_ISA_NAME(stem)   stem "__" QN_ISA_TEXT(QN_ISA) /* "f32x16__avx2" */
+#define QN_ISA_NEEDS        QN_ISA_NEEDS_OF(QN_ISA)       /* QN_CPU_* bits */
 
 #endif

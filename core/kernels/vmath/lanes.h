@@ -24,7 +24,7 @@
 #define QN_LANES _Pragma("GCC ivdep")
 #endif
 
-#define QN_LN2_HI 0x1.62e430p-1f /* ln 2 rounded to f32 */
+#define QN_LN2_HI 0x1.62e430p-1f   /* ln 2 rounded to f32 */
 #define QN_LN2_LO -0x1.05c610p-29f /* ln 2 - QN_LN2_HI */
 
 static inline uint32_t qn_lane_bits(float x)
@@ -58,10 +58,10 @@ static inline float qn_lane_exp_tail(float r)
  * range are rounded once and k = 128 still overflows only where it should. */
 static inline float qn_lane_exp(float x)
 {
-    const float magic = 0x1.8p23f; /* adding it leaves rne(v) in the low bits of the significand */
-    float       c = x < -104.0f ? -104.0f : x; /* exp(-104) rounds to 0, exp(89) is beyond f32 */
-    float       k, r, p;
-    uint32_t    n, half;
+    const float magic = 0x1.8p23f;       /* adding it leaves rne(v) in the low bits of the significand */
+    float c = x < -104.0f ? -104.0f : x; /* exp(-104) rounds to 0, exp(89) is beyond f32 */
+    float k, r, p;
+    uint32_t n, half;
 
     c = c > 89.0f ? 89.0f : c;
     k = fmaf(c, 0x1.715476p+0f, magic);
@@ -114,12 +114,12 @@ static inline float qn_lane_log_join(float k, float f)
 
 static inline float qn_lane_log(float x)
 {
-    float    s = x < 0x1p-126f ? x * 0x1p23f : x; /* subnormals become normal */
+    float s = x < 0x1p-126f ? x * 0x1p23f : x; /* subnormals become normal */
     uint32_t b = qn_lane_bits(s);
     uint32_t e = (uint32_t)((int32_t)(b - 0x3f3504f3u) >> 23); /* the exponent for a significand in [sqrt(1/2), sqrt(2)) */
-    float    f = qn_lane_from_bits(b - (e << 23)) - 1.0f;
-    float    k = (float)(int32_t)e - (x < 0x1p-126f ? 23.0f : 0.0f);
-    float    y = qn_lane_log_join(k, f);
+    float f = qn_lane_from_bits(b - (e << 23)) - 1.0f;
+    float k = (float)(int32_t)e - (x < 0x1p-126f ? 23.0f : 0.0f);
+    float y = qn_lane_log_join(k, f);
 
     y = x < INFINITY ? y : x; /* +inf and NaN */
     y = x == 0.0f ? -INFINITY : y;

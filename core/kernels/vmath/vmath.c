@@ -2,9 +2,7 @@
 #include "core/kernels/vmath/rows.h"
 
 static const qn_vmath_kernel *const kernels[] = {
-    &qn_vmath__avx512,
-    &qn_vmath__avx2,
-    &qn_vmath__scalar, /* the twin */
+    &qn_vmath__avx512, &qn_vmath__avx2, &qn_vmath__scalar, /* the twin */
 };
 
 const qn_vmath_kernel *const *qn_vmath_kernels(int32_t *n)

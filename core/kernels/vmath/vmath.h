@@ -8,7 +8,7 @@
 
 typedef enum qn_vmath {
     QN_VMATH_EXP,
-    QN_VMATH_LOG,       /* log(0) = -inf, log(x < 0) = NaN */
+    QN_VMATH_LOG, /* log(0) = -inf, log(x < 0) = NaN */
     QN_VMATH_ERF,
     QN_VMATH_TANH,
     QN_VMATH_SIGMOID,
@@ -28,8 +28,8 @@ typedef enum qn_vmath {
 typedef void qn_vmath_fn(const float *x, float *y, int64_t n, float a, float b);
 
 typedef struct qn_vmath_kernel {
-    const char *name;  /* "f32x16__avx512" */
-    unsigned    needs; /* QN_CPU_* bits */
+    const char *name; /* "f32x16__avx512" */
+    unsigned needs;   /* QN_CPU_* bits */
     qn_vmath_fn *run[QN_VMATH_COUNT];
 } qn_vmath_kernel;
 

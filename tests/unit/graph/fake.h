@@ -103,9 +103,10 @@ static inline qn_status matmul_infer(qn_infer *c, qn_error *err)
 {
     bool trans = qn_node_int(c->node, "transB", 0) != 0;
 
-    if (c->in[0].rank < 2 || c->in[1].rank != 2) return qn_error_set(err, QN_ERR_SHAPE, "ranks");
+    if (c->in[0].rank < 2 || c->in[1].rank < 2) return qn_error_set(err, QN_ERR_SHAPE, "ranks");
+    if (c->in[0].rank > 2 && strcmp(c->node->op_type, "MatMul") != 0) return qn_error_set(err, QN_ERR_SHAPE, "A is no matrix");
     c->out[0] = c->in[0];
-    c->out[0].dims[c->in[0].rank - 1] = c->in[1].dims[trans ? 0 : 1];
+    c->out[0].dims[c->in[0].rank - 1] = c->in[1].dims[trans ? 0 : c->in[1].rank - 1];
     return QN_OK;
 }
 
@@ -140,13 +141,22 @@ static inline qn_status qproduct_infer(qn_infer *c, qn_error *err)
     bool    conv = strcmp(c->node->op_type, "QLinearConv") == 0, gemm = strcmp(c->node->op_type, "QGemm") == 0;
     int32_t zy = gemm ? 8 : 7;
 
-    (void)err;
+    if (gemm && c->in[0].rank != 2) return qn_error_set(err, QN_ERR_SHAPE, "A is no matrix");
     c->out[0] = c->in[0];
     c->out[0].dtype = qn_infer_has(c, zy) ? c->in[zy].dtype : QN_F32;
     if (conv)
         c->out[0].dims[1] = c->in[3].dims[0];
     else
         c->out[0].dims[c->in[0].rank - 1] = c->in[3].dims[gemm && qn_node_int(c->node, "transB", 0) ? 0 : 1];
+    return QN_OK;
+}
+
+static inline qn_status matmulinteger_infer(qn_infer *c, qn_error *err)
+{
+    (void)err;
+    c->out[0] = c->in[0];
+    c->out[0].dtype = QN_I32;
+    c->out[0].dims[c->in[0].rank - 1] = c->in[1].dims[c->in[1].rank - 1];
     return QN_OK;
 }
 
@@ -163,11 +173,40 @@ static inline qn_status expand_infer(qn_infer *c, qn_error *err)
     return QN_OK;
 }
 
+/* Enough of Slice and Concat for shape arithmetic: the first in[2] of in[0]; two known vectors. */
+static inline qn_status slice_infer(qn_infer *c, qn_error *err)
+{
+    int64_t end;
+    int32_t n;
+
+    (void)err;
+    c->out[0] = c->in[0];
+    if (!c->in_known[0] || !qn_infer_numbers(c, 2, &end, 1, &n)) return QN_OK;
+    c->out[0].dims[0] = qn_dims_const(c->dims, end);
+    c->out_known[0] = qn_infer_known(c, (int32_t)end);
+    for (int32_t i = 0; i < end; i++) c->out_known[0]->elems[i] = c->in_known[0]->elems[i];
+    return QN_OK;
+}
+
+static inline qn_status concat_infer(qn_infer *c, qn_error *err)
+{
+    int32_t       na, nb;
+    const qn_dim *a = qn_infer_ints(c, 0, &na), *b = qn_infer_ints(c, 1, &nb);
+
+    (void)err;
+    c->out[0] = c->in[0];
+    c->out[0].dims[0] = qn_dims_add(c->dims, c->in[0].dims[0], c->in[1].dims[0]);
+    if (!a || !b) return QN_OK;
+    c->out_known[0] = qn_infer_known(c, na + nb);
+    for (int32_t i = 0; i < na + nb; i++) c->out_known[0]->elems[i] = i < na ? a[i] : b[i - na];
+    return QN_OK;
+}
+
 static inline qn_status cast_infer(qn_infer *c, qn_error *err)
 {
     (void)err;
     c->out[0] = c->in[0];
-    c->out[0].dtype = (qn_dtype)qn_node_int(c->node, "to", QN_F32);
+    c->out[0].dtype = qn_node_int(c->node, "to", 1) == 1 ? QN_F32 : QN_I64; /* 1: FLOAT in ONNX's numbering */
     return QN_OK;
 }
 
@@ -248,6 +287,8 @@ FAKE(matmul, "", "MatMul", 1, 2, 2, matmul_infer, .rows = qn_rows_leading)
 FAKE(gemm, "", "Gemm", 7, 2, 3, matmul_infer, .rows = qn_rows_leading)
 FAKE(conv, "", "Conv", 1, 2, 3, conv_infer, .rows = qn_rows_leading)
 FAKE(expand, "", "Expand", 8, 2, 2, expand_infer, .rows = NULL)
+FAKE(slice, "", "Slice", 13, 3, 5, slice_infer, .rows = NULL)
+FAKE(concat, "", "Concat", 13, 2, 2, concat_infer, .rows = NULL)
 FAKE(cast, "", "Cast", 6, 1, 1, cast_infer, .rows = qn_rows_elementwise, .run = copy_run)
 FAKE(nonzero, "", "NonZero", 9, 1, 1, unknown_infer, .rows = NULL)
 FAKE(random, "", "RandomNormalLike", 1, 1, 1, first_infer, .flags = QN_OP_RANDOM, .run = copy_run)
@@ -256,6 +297,7 @@ FAKE(dequantize, "", "DequantizeLinear", 10, 2, 3, dequantize_infer, .rows = qn_
 FAKE(maxpool, "", "MaxPool", 1, 1, 1, first_infer, .rows = qn_rows_leading)
 FAKE(qlinearconv, "", "QLinearConv", 10, 8, 9, qproduct_infer, .rows = qn_rows_leading)
 FAKE(qlinearmatmul, "", "QLinearMatMul", 10, 8, 8, qproduct_infer, .rows = qn_rows_leading)
+FAKE(matmulinteger, "", "MatMulInteger", 10, 2, 4, matmulinteger_infer, .rows = qn_rows_leading)
 FAKE(qgemm, "quern", "QGemm", 1, 6, 9, qproduct_infer, .rows = qn_rows_leading)
 FAKE(qgemm_ms, "com.microsoft", "QGemm", 1, 6, 9, qproduct_infer, .rows = qn_rows_leading)
 FAKE(fusedconv, "quern", "FusedConv", 1, 2, 4, conv_infer, .rows = qn_rows_leading)
@@ -267,7 +309,7 @@ static const qn_op *const fake_rows[] = { &fake_identity,  &fake_relu,     &fake
                                           &fake_layernorm, &fake_gelu,     &fake_batchnorm,  &fake_matmul,        &fake_gemm,       &fake_conv,
                                           &fake_expand,    &fake_cast,     &fake_nonzero,    &fake_random,        &fake_quantize,   &fake_dequantize,
                                           &fake_maxpool,   &fake_qlinearconv, &fake_qlinearmatmul, &fake_qgemm,    &fake_qgemm_ms,   &fake_fusedconv,
-                                          &fake_fusedgemm };
+                                          &fake_fusedgemm,  &fake_slice,       &fake_concat,   &fake_matmulinteger };
 static const qn_op_table  fake_ops = { fake_rows, (int32_t)(sizeof fake_rows / sizeof fake_rows[0]) };
 
 /* -- writing a graph ------------------------------------------------------------------------------------------------------ */

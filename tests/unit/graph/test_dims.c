@@ -193,6 +193,10 @@ static void provable_difference(void **state)
     (void)state;
     assert_true(qn_dims_differ(t, k(1), k(2)));
     assert_true(qn_dims_differ(t, n2, qn_dims_add(t, n2, k(1))));
+    assert_true(qn_dims_differ(t, n, k(-1)));
+    assert_true(qn_dims_differ(t, k(-1), n));
+    assert_true(qn_dims_differ(t, n, qn_dims_add(t, n2, k(1))));
+    assert_false(qn_dims_differ(t, n, k(0)));
     assert_false(qn_dims_differ(t, n, n2));
     assert_false(qn_dims_differ(t, n, k(3)));
     assert_false(qn_dims_differ(t, QN_DIM_UNKNOWN, k(3)));

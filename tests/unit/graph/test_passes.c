@@ -427,6 +427,25 @@ static void shapes_of_fixed_size_are_folded(void **state)
     qn_graph_destroy(g);
 }
 
+static void what_folding_made_known_is_used_further_on(void **state)
+{
+    qn_graph     *g = new_graph();
+    const int64_t a[] = { 2, 1 }, b[] = { 1, 5 }, want[] = { 3, 6 };
+
+    (void)state;
+    input(g, "x", QN_F32, "1,6");
+    ints(g, "a", 2, a);
+    ints(g, "b", 2, b);
+    op(g, 13, "Add", "a,b", "sum", 0); /* inference carries nothing through the fake Add: only folding knows */
+    op(g, 13, "Expand", "x,sum", "y", 0);
+    op(g, 13, "Shape", "y", "s", 0);
+    output(g, "s");
+    g = lowered(g);
+    assert_ops(g, "");
+    assert_ints(g, val(g, "s"), want, 2);
+    qn_graph_destroy(g);
+}
+
 static void random_and_overridable_values_are_not_folded(void **state)
 {
     qn_graph     *g = new_graph();
@@ -622,6 +641,51 @@ static void matmul_with_bias_becomes_gemm(void **state)
     }
 }
 
+static void a_higher_rank_is_folded_around_gemm(void **state)
+{
+    static const struct {
+        const char *dims, *ops;
+    } cases[] = { { "N,5,4", "Reshape quern:FusedGemm Reshape" }, { "N,T,4", "Shape Slice Concat Reshape quern:FusedGemm Reshape" } };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        qn_graph     *g = new_graph();
+        const int64_t w[] = { 4, 3 }, b[] = { 3 };
+        char          want[16];
+
+        input(g, "x", QN_F32, cases[i].dims);
+        floats(g, "w", 2, w, 0);
+        floats(g, "b", 1, b, 0);
+        op(g, 13, "MatMul", "x,w", "m", 0);
+        op(g, 13, "Add", "b,m", "a", 0);
+        op(g, 13, "Relu", "a", "y", 0);
+        output(g, "y");
+        g = lowered(g);
+        if (i == 0)
+            assert_ops(g, cases[i].ops);
+        else
+            assert_int_equal(g->n_order, 6); /* the order of the shape arithmetic is of no matter */
+        snprintf(want, sizeof want, "[%.4s3]", cases[i].dims);
+        assert_dims(g, "y", want);
+        qn_graph_destroy(g);
+    }
+}
+
+static void a_matmul_of_one_reader_and_no_bias_is_left(void **state)
+{
+    qn_graph     *g = new_graph();
+    const int64_t w[] = { 4, 3 };
+
+    (void)state;
+    input(g, "x", QN_F32, "N,5,4");
+    floats(g, "w", 2, w, 0);
+    op(g, 13, "MatMul", "x,w", "y", 0);
+    output(g, "y");
+    g = lowered(g);
+    assert_ops(g, "MatMul");
+    qn_graph_destroy(g);
+}
+
 /* -- Q/DQ ----------------------------------------------------------------------------------------------------------------- */
 
 static void u8(qn_graph *g, const char *name, uint8_t v) { weight(g, name, QN_U8, 0, NULL, &v); }
@@ -770,6 +834,22 @@ static void gemm_and_matmul_become_integer(void **state)
     }
 }
 
+static void a_quantized_matmul_of_rank_3_is_folded_too(void **state)
+{
+    qn_graph *g = quantized("N,5,4", 2, gemm_w, 1);
+
+    (void)state;
+    s32_bias(g, 1);
+    op(g, 13, "MatMul", "xd,wd", "c", 0);
+    op(g, 13, "Add", "c,bd", "s", 0);
+    finish_q(g, "s");
+    g = lowered(g);
+    assert_ops(g, "QuantizeLinear Reshape quern:QGemm Reshape DequantizeLinear");
+    assert_dims(g, "y", "[N,5,2]");
+    assert_int_equal(g->values[val(g, "yq")].type.dtype, QN_U8);
+    qn_graph_destroy(g);
+}
+
 static void a_float_bias_without_q_keeps_gemm_in_float(void **state)
 {
     qn_graph     *g = quantized("N,4", 2, gemm_w, 1);
@@ -781,6 +861,29 @@ static void a_float_bias_without_q_keeps_gemm_in_float(void **state)
     output(g, "y");
     g = lowered(g);
     assert_ops(g, "QuantizeLinear DequantizeLinear DequantizeLinear Gemm");
+    qn_graph_destroy(g);
+}
+
+static void two_activations_without_q_are_multiplied_as_integers(void **state)
+{
+    qn_graph   *g = new_graph();
+    const float want = 0.5f * 0.25f;
+
+    (void)state;
+    input(g, "x", QN_F32, "N,3,4");
+    input(g, "z", QN_F32, "N,4,5");
+    scalar(g, "sx", 0.5f);
+    scalar(g, "sz", 0.25f);
+    u8(g, "zero", 128);
+    op(g, 13, "QuantizeLinear", "x,sx,zero", "xq", 0);
+    op(g, 13, "DequantizeLinear", "xq,sx,zero", "xd", 0);
+    op(g, 13, "QuantizeLinear", "z,sz,zero", "zq", 0);
+    op(g, 13, "DequantizeLinear", "zq,sz,zero", "zd", 0);
+    op(g, 13, "MatMul", "xd,zd", "y", 0);
+    output(g, "y");
+    g = lowered(g);
+    assert_ops(g, "QuantizeLinear QuantizeLinear MatMulInteger Cast Mul");
+    assert_floats(g, producer(g, "y")->in[1], &want, 1);
     qn_graph_destroy(g);
 }
 
@@ -857,6 +960,7 @@ int main(void)
         cmocka_unit_test(the_import_graph_is_not_changed),
         cmocka_unit_test(constants_are_folded_through_chains),
         cmocka_unit_test(shapes_of_fixed_size_are_folded),
+        cmocka_unit_test(what_folding_made_known_is_used_further_on),
         cmocka_unit_test(random_and_overridable_values_are_not_folded),
         cmocka_unit_test(a_large_result_is_left_to_the_run),
         cmocka_unit_test(a_node_runs_alone),
@@ -867,11 +971,15 @@ int main(void)
         cmocka_unit_test(an_intermediate_that_is_an_output_is_not_fused_away),
         cmocka_unit_test(a_bias_along_the_wrong_axis_is_not_taken),
         cmocka_unit_test(matmul_with_bias_becomes_gemm),
+        cmocka_unit_test(a_higher_rank_is_folded_around_gemm),
+        cmocka_unit_test(a_matmul_of_one_reader_and_no_bias_is_left),
+        cmocka_unit_test(a_quantized_matmul_of_rank_3_is_folded_too),
         cmocka_unit_test(conv_between_dq_and_q_is_integer),
         cmocka_unit_test(a_float_bias_is_rounded_as_the_peer_does),
         cmocka_unit_test(what_the_peer_leaves_in_float_stays),
         cmocka_unit_test(gemm_and_matmul_become_integer),
         cmocka_unit_test(a_float_bias_without_q_keeps_gemm_in_float),
+        cmocka_unit_test(two_activations_without_q_are_multiplied_as_integers),
         cmocka_unit_test(moving_ops_work_on_integers),
         cmocka_unit_test(q_of_dq_is_nothing),
         cmocka_unit_test(a_clip_inside_the_quantizer_s_range_stays),

@@ -132,7 +132,7 @@ static void the_number_of_rows_as_data_is_not_proved(void **state)
     input(g, "x", QN_F32, "N");
     op(g, 13, "Shape", "x", "s", 0);
     id = op(g, 13, "Cast", "s", "n", 1);
-    attr_int(g, id, 0, "to", QN_F32);
+    attr_int(g, id, 0, "to", 1);
     op(g, 13, "Div", "x,n", "y", 0); /* x / N: an answer would depend on the batch it is in */
     output(g, "y");
     assert_false(independent(g));

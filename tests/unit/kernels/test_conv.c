@@ -47,31 +47,34 @@ static qn_conv_shape shape(int64_t n, int64_t c, int64_t o, int64_t groups, cons
     return s;
 }
 
-#define NONE { 1, 1, 1, 1, 0, 0 }
+#define NONE                                                                                                                               \
+    {                                                                                                                                      \
+        1, 1, 1, 1, 0, 0                                                                                                                   \
+    }
 static const struct {
     int64_t n, c, o, groups, geometry[3][7];
 } cases[] = {
-    { 2, 3, 5, 1, { NONE, { 9, 3, 1, 1, 1, 1 }, { 11, 3, 1, 1, 1, 1 } } },     /* the usual */
-    { 1, 3, 8, 1, { NONE, { 23, 7, 2, 1, 3, 3 }, { 21, 7, 2, 1, 3, 3 } } },    /* a stem */
-    { 2, 16, 26, 1, { NONE, { 7, 1, 1, 1, 0, 0 }, { 7, 1, 1, 1, 0, 0 } } },    /* 1x1 */
-    { 1, 7, 13, 1, { NONE, { 30, 1, 1, 1, 0, 0 }, { 41, 1, 1, 1, 0, 0 } } },   /* 1x1, several tiles */
-    { 2, 8, 12, 1, { NONE, { 9, 1, 2, 1, 0, 0 }, { 8, 1, 2, 1, 0, 0 } } },     /* 1x1, stride 2 */
-    { 1, 4, 6, 1, { NONE, { 8, 1, 1, 1, 1, 1 }, { 8, 1, 1, 1, 2, 0 } } },      /* 1x1 with padding */
-    { 3, 5, 18, 1, { NONE, { 4, 4, 1, 1, 0, 0 }, { 3, 3, 1, 1, 0, 0 } } },     /* the kernel covers the image */
-    { 3, 20, 33, 1, { NONE, { 1, 1, 1, 1, 0, 0 }, { 1, 1, 1, 1, 0, 0 } } },    /* squeeze and excite */
-    { 2, 9, 9, 9, { NONE, { 13, 3, 1, 1, 1, 1 }, { 10, 3, 1, 1, 1, 1 } } },    /* depthwise */
-    { 1, 6, 12, 6, { NONE, { 14, 5, 2, 1, 2, 1 }, { 15, 3, 2, 1, 0, 1 } } },   /* depthwise, stride 2, two outputs each */
-    { 2, 12, 20, 4, { NONE, { 8, 3, 1, 1, 1, 1 }, { 8, 3, 1, 1, 1, 1 } } },    /* grouped */
-    { 1, 12, 6, 2, { NONE, { 6, 1, 1, 1, 0, 0 }, { 20, 1, 1, 1, 0, 0 } } },    /* grouped 1x1 */
-    { 1, 3, 4, 1, { NONE, { 17, 3, 1, 4, 4, 4 }, { 19, 3, 3, 2, 0, 5 } } },    /* dilation, uneven stride and pads */
-    { 1, 2, 3, 1, { NONE, { 12, 2, 5, 3, 0, 1 }, { 12, 2, 5, 7, 1, 1 } } },    /* stride beyond the kernel */
-    { 2, 3, 4, 1, { NONE, NONE, { 700, 5, 1, 2, 4, 4 } } },                    /* 1-d, cut along the width */
+    { 2, 3, 5, 1, { NONE, { 9, 3, 1, 1, 1, 1 }, { 11, 3, 1, 1, 1, 1 } } },                /* the usual */
+    { 1, 3, 8, 1, { NONE, { 23, 7, 2, 1, 3, 3 }, { 21, 7, 2, 1, 3, 3 } } },               /* a stem */
+    { 2, 16, 26, 1, { NONE, { 7, 1, 1, 1, 0, 0 }, { 7, 1, 1, 1, 0, 0 } } },               /* 1x1 */
+    { 1, 7, 13, 1, { NONE, { 30, 1, 1, 1, 0, 0 }, { 41, 1, 1, 1, 0, 0 } } },              /* 1x1, several tiles */
+    { 2, 8, 12, 1, { NONE, { 9, 1, 2, 1, 0, 0 }, { 8, 1, 2, 1, 0, 0 } } },                /* 1x1, stride 2 */
+    { 1, 4, 6, 1, { NONE, { 8, 1, 1, 1, 1, 1 }, { 8, 1, 1, 1, 2, 0 } } },                 /* 1x1 with padding */
+    { 3, 5, 18, 1, { NONE, { 4, 4, 1, 1, 0, 0 }, { 3, 3, 1, 1, 0, 0 } } },                /* the kernel covers the image */
+    { 3, 20, 33, 1, { NONE, { 1, 1, 1, 1, 0, 0 }, { 1, 1, 1, 1, 0, 0 } } },               /* squeeze and excite */
+    { 2, 9, 9, 9, { NONE, { 13, 3, 1, 1, 1, 1 }, { 10, 3, 1, 1, 1, 1 } } },               /* depthwise */
+    { 1, 6, 12, 6, { NONE, { 14, 5, 2, 1, 2, 1 }, { 15, 3, 2, 1, 0, 1 } } },              /* depthwise, stride 2, two outputs each */
+    { 2, 12, 20, 4, { NONE, { 8, 3, 1, 1, 1, 1 }, { 8, 3, 1, 1, 1, 1 } } },               /* grouped */
+    { 1, 12, 6, 2, { NONE, { 6, 1, 1, 1, 0, 0 }, { 20, 1, 1, 1, 0, 0 } } },               /* grouped 1x1 */
+    { 1, 3, 4, 1, { NONE, { 17, 3, 1, 4, 4, 4 }, { 19, 3, 3, 2, 0, 5 } } },               /* dilation, uneven stride and pads */
+    { 1, 2, 3, 1, { NONE, { 12, 2, 5, 3, 0, 1 }, { 12, 2, 5, 7, 1, 1 } } },               /* stride beyond the kernel */
+    { 2, 3, 4, 1, { NONE, NONE, { 700, 5, 1, 2, 4, 4 } } },                               /* 1-d, cut along the width */
     { 1, 2, 3, 1, { { 5, 3, 1, 1, 1, 1 }, { 6, 3, 2, 1, 1, 0 }, { 7, 2, 1, 1, 0, 1 } } }, /* 3-d */
     { 1, 2, 2, 2, { { 5, 2, 2, 2, 1, 0 }, { 4, 1, 1, 1, 0, 0 }, { 6, 3, 1, 1, 1, 1 } } }, /* 3-d depthwise */
-    { 1, 64, 48, 1, { NONE, { 14, 3, 1, 1, 1, 1 }, { 14, 3, 1, 1, 1, 1 } } },  /* enough channels for a longer chain */
-    { 1, 120, 100, 1, { NONE, { 24, 3, 1, 1, 1, 1 }, { 5, 3, 1, 1, 1, 1 } } }, /* output channels in parts */
-    { 0, 3, 4, 1, { NONE, { 5, 3, 1, 1, 1, 1 }, { 5, 3, 1, 1, 1, 1 } } },      /* no images */
-    { 1, 1, 1, 1, { NONE, { 3, 3, 1, 1, 2, 2 }, { 3, 3, 1, 1, 2, 2 } } },      /* pixels that see one input */
+    { 1, 64, 48, 1, { NONE, { 14, 3, 1, 1, 1, 1 }, { 14, 3, 1, 1, 1, 1 } } },             /* enough channels for a longer chain */
+    { 1, 120, 100, 1, { NONE, { 24, 3, 1, 1, 1, 1 }, { 5, 3, 1, 1, 1, 1 } } },            /* output channels in parts */
+    { 0, 3, 4, 1, { NONE, { 5, 3, 1, 1, 1, 1 }, { 5, 3, 1, 1, 1, 1 } } },                 /* no images */
+    { 1, 1, 1, 1, { NONE, { 3, 3, 1, 1, 2, 2 }, { 3, 3, 1, 1, 2, 2 } } },                 /* pixels that see one input */
 };
 enum { N_CASES = sizeof cases / sizeof cases[0] };
 
@@ -105,7 +108,7 @@ static void each_tap(const qn_conv_shape *s, int64_t n, int64_t o, const int64_t
 
 struct f32_sum {
     const float *x, *w;
-    float        sum;
+    float sum;
 };
 
 static void f32_tap(void *ctx, int64_t x, int64_t w)
@@ -237,7 +240,7 @@ static void an_image_has_the_same_bits_alone_and_in_a_batch(void **state)
 static void the_special_kernels_are_picked_for_their_shapes(void **state)
 {
     static const struct {
-        int         which;
+        int which;
         const char *scalar;
     } picks[] = { { 0, "f32_4x16__scalar" }, { 2, "f32_1x1_4x16__scalar" }, { 6, "f32_whole_4x16__scalar" }, { 5, "f32_4x16__scalar" } };
 
@@ -270,9 +273,9 @@ static void scratch_does_not_grow_with_the_image(void **state)
 
 struct q_sum {
     const qn_qconv_args *a;
-    const uint8_t       *w;
-    int32_t              w_zero;
-    int64_t              sum;
+    const uint8_t *w;
+    int32_t w_zero;
+    int64_t sum;
 };
 
 static int32_t value(uint8_t byte, bool is_signed) { return is_signed ? (int8_t)byte : byte; }
@@ -359,7 +362,9 @@ static void every_8_bit_kernel_is_exact_for_every_sign_and_zero_point(void **sta
         for (int64_t j = 0; j < n_x; j++) x[j] = (uint8_t)mix((uint64_t)j);
         for (int64_t j = 0; j < n_w; j++) w[j] = (uint8_t)mix((uint64_t)j + 77777);
         for (int how = 0; how < 5; how++) {
-            qn_qconv_args a = { .s = s, .x = x, .x_signed = how & 1, .w_signed = how & 2, .y_s32 = how == 4, .y_signed = how == 3, .multiplier = mult };
+            qn_qconv_args a = {
+                .s = s, .x = x, .x_signed = how & 1, .w_signed = how & 2, .y_s32 = how == 4, .y_signed = how == 3, .multiplier = mult
+            };
 
             a.x_zero = how & 1 ? -7 : 130;
             a.y_zero = how == 3 ? 4 : 99;

@@ -22,7 +22,7 @@ enum { CHILD_OK = 0, CHILD_OTHER_CORE = 1, CHILD_WRONG_VALUE = 2, CHILD_NOT_INST
 static int check_values(const qn_openblas *blas)
 {
     enum { M = 7, N = 13, K = 129 };
-    float a[M * (K + 1)], b[K * N], bt[N * K], c[M * (N + 2)];
+    static float a[M * (K + 1)], b[K * N], bt[N * K], c[M * (N + 2)];
 
     for (int i = 0; i < M * (K + 1); i++) a[i] = (float)(i * 37 % 101 - 50) / 64;
     for (int p = 0; p < K; p++) {
@@ -47,11 +47,15 @@ static int child(unsigned cpu, const char *preset, const char *want)
 {
     const qn_openblas *blas;
 
-    if (preset) setenv("OPENBLAS_CORETYPE", preset, 1);
-    else unsetenv("OPENBLAS_CORETYPE");
+    if (preset)
+        setenv("OPENBLAS_CORETYPE", preset, 1);
+    else
+        unsetenv("OPENBLAS_CORETYPE");
     if (qn_openblas_open(cpu, &blas, NULL) != QN_OK) return CHILD_NOT_INSTALLED;
-    if (!want) print_message("without a core type from us OpenBLAS chooses: %s\n", qn_openblas_core(blas));
-    else if (strcmp(qn_openblas_core(blas), want) != 0) return CHILD_OTHER_CORE;
+    if (!want)
+        print_message("without a core type from us OpenBLAS chooses: %s\n", qn_openblas_core(blas));
+    else if (strcmp(qn_openblas_core(blas), want) != 0)
+        return CHILD_OTHER_CORE;
     return check_values(blas);
 }
 

@@ -171,7 +171,18 @@ static void ties_round_to_even_and_ends_saturate(void **state)
     for (int32_t r = 0; r < n; r++) {
         _Alignas(64) uint8_t packed[256];
         uint8_t c[8];
-        qn_qgemm_args g = { .m = 8, .n = 1, .k = 1, .a = a, .lda = 1, .b = packed, .b_signed = true, .out = QN_QOUT_U8, .c = c, .ldc = 1, .multiplier = &half, .c_hi = 255 };
+        qn_qgemm_args g = { .m = 8,
+                            .n = 1,
+                            .k = 1,
+                            .a = a,
+                            .lda = 1,
+                            .b = packed,
+                            .b_signed = true,
+                            .out = QN_QOUT_U8,
+                            .c = c,
+                            .ldc = 1,
+                            .multiplier = &half,
+                            .c_hi = 255 };
 
         if (kernels[r].needs & ~qn_cpu_detect()) continue;
         assert_true(bytes <= sizeof packed);

@@ -27,34 +27,34 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define OP_MAX_IO 24
-#define OP_MAX_ATTRS 24
+#define OP_MAX_IO    12
+#define OP_MAX_ATTRS 16
 #define OP_MAX_BLOBS 16
-#define OP_GUARD 64 /* bytes after each output that must stay as they are */
+#define OP_GUARD     64 /* bytes after each output that must stay as they are */
 
 typedef struct op_test {
     const qn_op *op;
-    qn_graph     graph; /* only dims, arena and values are filled */
-    qn_node      node;
-    qn_attr      attrs[OP_MAX_ATTRS];
-    qn_value     values[2 * OP_MAX_IO];
-    qn_value_id  in_ids[OP_MAX_IO], out_ids[OP_MAX_IO];
-    int32_t      n_in, n_out;
-    qn_tensor    in[OP_MAX_IO];       /* owned copies */
-    bool         is_const[OP_MAX_IO]; /* a weight: lower sees its bytes */
-    bool         bound;               /* infer sees the bytes of every input, as when a plan is made for bound inputs; default true */
-    qn_type      in_type[OP_MAX_IO];  /* a test may overwrite these before op_infer(), e.g. with symbols */
-    qn_known    *in_known[OP_MAX_IO];
-    qn_type      out_type[OP_MAX_IO]; /* what infer said */
-    qn_known    *out_known[OP_MAX_IO];
-    qn_tensor    out[OP_MAX_IO];      /* owned, what the last run gave */
-    unsigned     cpu;                 /* best instruction set to try; default: this machine's */
-    const char  *kernel;              /* the choice on `cpu` */
-    qn_store    *store;
-    void        *blobs[OP_MAX_BLOBS];
-    int32_t      n_blobs;
-    bool         run_made[OP_MAX_IO]; /* output i came from qn_run_output() */
-    bool         out_none[OP_MAX_IO]; /* set by a test: output i is left out */
+    qn_graph graph; /* only dims, arena and values are filled */
+    qn_node node;
+    qn_attr attrs[OP_MAX_ATTRS];
+    qn_value values[2 * OP_MAX_IO];
+    qn_value_id in_ids[OP_MAX_IO], out_ids[OP_MAX_IO];
+    int32_t n_in, n_out;
+    qn_tensor in[OP_MAX_IO];    /* owned copies */
+    bool is_const[OP_MAX_IO];   /* a weight: lower sees its bytes */
+    bool bound;                 /* infer sees the bytes of every input, as when a plan is made for bound inputs; default true */
+    qn_type in_type[OP_MAX_IO]; /* a test may overwrite these before op_infer(), e.g. with symbols */
+    qn_known *in_known[OP_MAX_IO];
+    qn_type out_type[OP_MAX_IO]; /* what infer said */
+    qn_known *out_known[OP_MAX_IO];
+    qn_tensor out[OP_MAX_IO]; /* owned, what the last run gave */
+    unsigned cpu;             /* best instruction set to try; default: this machine's */
+    const char *kernel;       /* the choice on `cpu` */
+    qn_store *store;
+    void *blobs[OP_MAX_BLOBS];
+    int32_t n_blobs;
+    bool run_made[OP_MAX_IO]; /* output i came from qn_run_output() */
+    bool out_none[OP_MAX_IO]; /* set by a test: output i is left out */
 } op_test;
 
 /* -- what a plan offers --------------------------------------------------------------------------------------------------- */
@@ -63,7 +63,7 @@ qn_status qn_lower_blob(qn_lower *lo, qn_weight *w, const char *form, size_t byt
                         qn_error *err)
 {
     op_test *t = (op_test *)lo->plan;
-    qn_blob  blob = { NULL, bytes };
+    qn_blob blob = { NULL, bytes };
     qn_status st;
 
     (void)form;
@@ -92,8 +92,8 @@ static inline void op_alloc_out(op_test *t, int32_t i, qn_dtype dtype, int32_t r
 
 qn_status qn_run_output(qn_run *r, int32_t i, qn_dtype dtype, int32_t rank, const int64_t *dims, size_t bytes, qn_error *err)
 {
-    op_test  *t = (op_test *)r->session;
-    size_t    n = bytes;
+    op_test *t = (op_test *)r->session;
+    size_t n = bytes;
     qn_status st = QN_OK;
 
     if (dtype != QN_STRING) st = qn_shape_bytes(dtype, rank, dims, &n, err);
@@ -141,15 +141,18 @@ static inline qn_attr *op_attr(op_test *t, const char *name, qn_attr_type type, 
 static inline void op_attr_int(op_test *t, const char *name, int64_t v) { op_attr(t, name, QN_ATTR_INT, 1)->i = v; }
 static inline void op_attr_float(op_test *t, const char *name, float v) { op_attr(t, name, QN_ATTR_FLOAT, 1)->f = v; }
 
-static inline void op_attr_str(op_test *t, const char *name, const char *v)
-{
-    op_attr(t, name, QN_ATTR_STRING, (int64_t)strlen(v))->s = v;
-}
+static inline void op_attr_str(op_test *t, const char *name, const char *v) { op_attr(t, name, QN_ATTR_STRING, (int64_t)strlen(v))->s = v; }
 
 /* Lists are borrowed until op_end(). */
 static inline void op_attr_ints(op_test *t, const char *name, const int64_t *v, int64_t n) { op_attr(t, name, QN_ATTR_INTS, n)->ints = v; }
-static inline void op_attr_floats(op_test *t, const char *name, const float *v, int64_t n) { op_attr(t, name, QN_ATTR_FLOATS, n)->floats = v; }
-static inline void op_attr_strings(op_test *t, const char *name, const char **v, int64_t n) { op_attr(t, name, QN_ATTR_STRINGS, n)->strings = v; }
+static inline void op_attr_floats(op_test *t, const char *name, const float *v, int64_t n)
+{
+    op_attr(t, name, QN_ATTR_FLOATS, n)->floats = v;
+}
+static inline void op_attr_strings(op_test *t, const char *name, const char **v, int64_t n)
+{
+    op_attr(t, name, QN_ATTR_STRINGS, n)->strings = v;
+}
 
 static inline void op_attr_tensor(op_test *t, const char *name, const qn_tensor *v)
 {
@@ -159,14 +162,16 @@ static inline void op_attr_tensor(op_test *t, const char *name, const qn_tensor 
 /* An input, copied. */
 static inline void op_in(op_test *t, const qn_tensor *x)
 {
-    int32_t  i = t->n_in++;
+    int32_t i = t->n_in++;
     qn_type *ty = &t->in_type[i];
 
     assert_true(i < OP_MAX_IO);
     t->in_ids[i] = i;
     t->node.n_in = t->n_in;
-    if (x->bytes) assert_int_equal(qn_tensor_copy(x, &t->in[i], NULL), QN_OK);
-    else t->in[i] = (qn_tensor){ .dtype = x->dtype };
+    if (x->bytes)
+        assert_int_equal(qn_tensor_copy(x, &t->in[i], NULL), QN_OK);
+    else
+        t->in[i] = (qn_tensor){ .dtype = x->dtype };
     t->in[i].rank = x->rank;
     memcpy(t->in[i].dims, x->dims, sizeof x->dims);
     *ty = (qn_type){ .kind = QN_KIND_TENSOR, .dtype = x->dtype, .rank = x->rank, .quant = { QN_NONE, QN_NONE, -1, 0 } };
@@ -207,7 +212,7 @@ static inline qn_tensor op_view_v(qn_dtype dtype, const void *data, int rank, va
 static inline qn_tensor op_view(qn_dtype dtype, const void *data, int rank, ...)
 {
     qn_tensor x;
-    va_list   ap;
+    va_list ap;
 
     va_start(ap, rank);
     x = op_view_v(dtype, data, rank, ap);
@@ -215,21 +220,21 @@ static inline qn_tensor op_view(qn_dtype dtype, const void *data, int rank, ...)
     return x;
 }
 
-#define OP_IN_(suffix, ctype, dt)                                             \
-    static inline void op_in_##suffix(op_test *t, const ctype *v, int rank, ...) \
-    {                                                                         \
-        qn_tensor x;                                                          \
-        va_list   ap;                                                         \
-                                                                              \
-        va_start(ap, rank);                                                   \
-        x = op_view_v(dt, v, rank, ap);                                       \
-        va_end(ap);                                                           \
-        op_in(t, &x);                                                         \
-    }                                                                         \
-    static inline ctype *op_out_##suffix(op_test *t, int32_t i)               \
-    {                                                                         \
-        assert_int_equal(t->out[i].dtype, dt);                                \
-        return t->out[i].data;                                                \
+#define OP_IN_(suffix, ctype, dt)                                                                                                          \
+    static inline void op_in_##suffix(op_test *t, const ctype *v, int rank, ...)                                                           \
+    {                                                                                                                                      \
+        qn_tensor x;                                                                                                                       \
+        va_list ap;                                                                                                                        \
+                                                                                                                                           \
+        va_start(ap, rank);                                                                                                                \
+        x = op_view_v(dt, v, rank, ap);                                                                                                    \
+        va_end(ap);                                                                                                                        \
+        op_in(t, &x);                                                                                                                      \
+    }                                                                                                                                      \
+    static inline ctype *op_out_##suffix(op_test *t, int32_t i)                                                                            \
+    {                                                                                                                                      \
+        assert_int_equal(t->out[i].dtype, dt);                                                                                             \
+        return t->out[i].data;                                                                                                             \
     }
 OP_IN_(f32, float, QN_F32)
 OP_IN_(f64, double, QN_F64)
@@ -249,7 +254,7 @@ OP_IN_(bool, uint8_t, QN_BOOL)
 static inline void op_in_strings(op_test *t, const char *const *s, int n)
 {
     qn_tensor x = { .dtype = QN_STRING, .rank = 1, .dims = { n } };
-    uint64_t  off = 0, *offsets;
+    uint64_t off = 0, *offsets;
 
     for (int i = 0; i < n; i++) off += strlen(s[i]);
     x.bytes = (size_t)(n + 1) * 8 + off;
@@ -270,7 +275,7 @@ static inline void op_in_strings(op_test *t, const char *const *s, int n)
 static inline bool op_string_is(const qn_tensor *x, int64_t i, const char *s)
 {
     const uint64_t *off = x->data;
-    const char     *blob = (const char *)x->data + 8 * (size_t)(qn_tensor_count(x) + 1);
+    const char *blob = (const char *)x->data + 8 * (size_t)(qn_tensor_count(x) + 1);
 
     return off[i + 1] - off[i] == strlen(s) && memcmp(blob + off[i], s, strlen(s)) == 0;
 }
@@ -280,10 +285,10 @@ static inline bool op_string_is(const qn_tensor *x, int64_t i, const char *s)
 /* Infer alone: t->out_type and t->out_known. */
 static inline qn_status op_infer(op_test *t, int32_t n_out, qn_error *err)
 {
-    const qn_known  *known[OP_MAX_IO];
+    const qn_known *known[OP_MAX_IO];
     const qn_tensor *consts[OP_MAX_IO];
-    qn_infer         c = { .graph = &t->graph, .node = &t->node, .dims = t->graph.dims, .arena = &t->graph.arena };
-    qn_status        st;
+    qn_infer c = { .graph = &t->graph, .node = &t->node, .dims = t->graph.dims, .arena = &t->graph.arena };
+    qn_status st;
 
     assert_true(n_out <= OP_MAX_IO);
     t->n_out = t->node.n_out = n_out;
@@ -322,12 +327,12 @@ static inline void op_shape_of(op_test *t, const qn_type *ty, qn_tensor *out)
 /* Lower for `cpu` and run once into fresh outputs; alias: output 0 lies on a copy of input 0. */
 static inline qn_status op_run_once(op_test *t, unsigned cpu, qn_team *team, bool alias, qn_error *err)
 {
-    qn_tensor  in[OP_MAX_IO], out[OP_MAX_IO];
+    qn_tensor in[OP_MAX_IO], out[OP_MAX_IO];
     qn_weight *weights[OP_MAX_IO] = { NULL };
-    qn_lower   lo = { .arena = &t->graph.arena, .store = t->store, .cpu = cpu, .team_size = qn_team_size(team), .node = &t->node };
-    qn_run     r = { .node = &t->node, .team = team, .cpu = cpu };
-    char      *scratch = NULL;
-    qn_status  st = QN_OK;
+    qn_lower lo = { .arena = &t->graph.arena, .store = t->store, .cpu = cpu, .team_size = qn_team_size(team), .node = &t->node };
+    qn_run r = { .node = &t->node, .team = team, .cpu = cpu };
+    char *scratch = NULL;
+    qn_status st = QN_OK;
 
     for (int32_t i = 0; i < t->n_in; i++) {
         in[i] = t->in[i];
@@ -409,18 +414,18 @@ static inline void op_assert_same(op_test *t, const qn_tensor *want)
 
 static inline bool op_may_alias(const op_test *t)
 {
-    return !t->out_none[0] && (t->op->flags & QN_OP_INPLACE) && t->n_in > 0 && t->n_out > 0 && t->in_ids[0] != QN_NONE && t->out[0].dtype == t->in[0].dtype &&
-           t->out[0].rank == t->in[0].rank && t->in[0].dtype != QN_STRING && !t->run_made[0] && !t->is_const[0] &&
-           memcmp(t->out[0].dims, t->in[0].dims, sizeof t->in[0].dims) == 0;
+    return !t->out_none[0] && (t->op->flags & QN_OP_INPLACE) && t->n_in > 0 && t->n_out > 0 && t->in_ids[0] != QN_NONE &&
+           t->out[0].dtype == t->in[0].dtype && t->out[0].rank == t->in[0].rank && t->in[0].dtype != QN_STRING && !t->run_made[0] &&
+           !t->is_const[0] && memcmp(t->out[0].dims, t->in[0].dims, sizeof t->in[0].dims) == 0;
 }
 
 /* Infer, lower, run; then again in every other way, which must give the same bits. t->out are the outputs. */
 static inline qn_status op_run(op_test *t, int32_t n_out, qn_error *err)
 {
     const unsigned avx2 = QN_CPU_AVX2 | QN_CPU_FMA | QN_CPU_F16C;
-    qn_tensor      want[OP_MAX_IO];
-    qn_team       *team = NULL;
-    qn_status      st = op_infer(t, n_out, err);
+    qn_tensor want[OP_MAX_IO];
+    qn_team *team = NULL;
+    qn_status st = op_infer(t, n_out, err);
 
     if (st != QN_OK) return st;
     for (int32_t i = 0; i < t->n_in; i++) t->values[i].type = t->in_type[i];

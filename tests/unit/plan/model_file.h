@@ -28,7 +28,10 @@ static inline void mf_flush(mf *m)
     m->node = (pb){ 0 };
 }
 
-static inline void mf_in(mf *m, const char *name, int type, size_t rank, const int64_t *dims) { pb_msg(&m->inputs, 11, onnx_value(name, type, dims, rank)); }
+static inline void mf_in(mf *m, const char *name, int type, size_t rank, const int64_t *dims)
+{
+    pb_msg(&m->inputs, 11, onnx_value(name, type, dims, rank));
+}
 
 static inline void mf_out(mf *m, const char *name)
 {
@@ -98,10 +101,10 @@ static inline pb mf_bytes(mf *m)
 static inline qn_status mf_try(mf *m, const qn_model_options *options, qn_model **out, qn_error *err)
 {
     qn_model_options o = { .cpu = qn_cpu_detect() };
-    char             path[] = "/tmp/quern-plan-XXXXXX";
-    pb               bytes = mf_bytes(m);
-    int              fd = mkstemp(path);
-    qn_status        st;
+    char path[] = "/tmp/quern-plan-XXXXXX";
+    pb bytes = mf_bytes(m);
+    int fd = mkstemp(path);
+    qn_status st;
 
     assert_true(fd >= 0);
     assert_int_equal(write(fd, bytes.data, bytes.len), (ssize_t)bytes.len);
@@ -115,7 +118,7 @@ static inline qn_status mf_try(mf *m, const qn_model_options *options, qn_model 
 static inline qn_model *mf_load(mf *m, const qn_model_options *options)
 {
     qn_model *model = NULL;
-    qn_error  err = { 0 };
+    qn_error err = { 0 };
 
     if (mf_try(m, options, &model, &err) != QN_OK) fail_msg("load: %s", err.message);
     return model;
@@ -143,7 +146,7 @@ static inline void run_ok(qn_session *s, const qn_tensor *in, qn_tensor *out)
 static inline qn_session *session_ok(qn_model *m)
 {
     qn_session *s = NULL;
-    qn_error    err = { 0 };
+    qn_error err = { 0 };
 
     if (qn_session_create(m, NULL, &s, &err) != QN_OK) fail_msg("session: %s", err.message);
     return s;

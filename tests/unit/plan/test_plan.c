@@ -13,7 +13,7 @@ static int n_plans(qn_model *m)
 static qn_plan *plan_for(qn_model *m, const qn_tensor *in)
 {
     qn_plan *p = NULL;
-    int64_t  rows;
+    int64_t rows;
     qn_error err = { 0 };
 
     assert_int_equal(qn_model_check_inputs(m, in, &rows, &err), QN_OK);
@@ -24,8 +24,8 @@ static qn_plan *plan_for(qn_model *m, const qn_tensor *in)
 /* x [N, 4] -> t = x + w -> y = relu(t) -> z = sigmoid(y), a chain that needs no memory but one buffer. */
 static qn_model *chain(bool all_values)
 {
-    mf               m = { 0 };
-    const float      w[4] = { 1, -2, 3, -4 };
+    mf m = { 0 };
+    const float w[4] = { 1, -2, 3, -4 };
     qn_model_options o = { .cpu = qn_cpu_detect(), .all_values = all_values };
 
     mf_in(&m, "x", ONNX_FLOAT, 2, (int64_t[]){ -1, 4 });
@@ -40,9 +40,9 @@ static qn_model *chain(bool all_values)
 static void a_chain_runs_in_one_buffer(void **state)
 {
     qn_model *m = chain(false);
-    float     x[4] = { 0 };
+    float x[4] = { 0 };
     qn_tensor in = F32(x, 1, 4);
-    qn_plan  *p = plan_for(m, &in);
+    qn_plan *p = plan_for(m, &in);
 
     (void)state;
     assert_int_equal(p->arena_bytes, 64);
@@ -53,9 +53,9 @@ static void a_chain_runs_in_one_buffer(void **state)
 static void with_all_values_nothing_shares_memory(void **state)
 {
     qn_model *m = chain(true);
-    float     x[4] = { 0 };
+    float x[4] = { 0 };
     qn_tensor in = F32(x, 1, 4);
-    qn_plan  *p = plan_for(m, &in);
+    qn_plan *p = plan_for(m, &in);
 
     (void)state;
     assert_true(p->arena_bytes >= 64 * 3);
@@ -66,15 +66,15 @@ static void with_all_values_nothing_shares_memory(void **state)
 static void batches_are_planned_for_powers_of_two_and_found_again(void **state)
 {
     qn_model *m = chain(false);
-    float     x[4 * 9] = { 0 };
-    int       before = n_plans(m); /* loading made the plan for one row */
+    float x[4 * 9] = { 0 };
+    int before = n_plans(m); /* loading made the plan for one row */
 
     (void)state;
     assert_true(qn_model_rows_independent(m));
     assert_int_equal(before, 1);
     for (int64_t rows = 5; rows <= 9; rows++) {
         qn_tensor in = F32(x, rows, 4);
-        qn_plan  *p = plan_for(m, &in);
+        qn_plan *p = plan_for(m, &in);
 
         assert_int_equal(p->capacity, rows <= 8 ? 8 : 16);
         qn_plan_unref(p);
@@ -86,7 +86,7 @@ static void batches_are_planned_for_powers_of_two_and_found_again(void **state)
 static void the_cache_drops_the_oldest_plan_beyond_its_bytes(void **state)
 {
     qn_model *m = chain(false);
-    float     x[4 * 64] = { 0 };
+    float x[4 * 64] = { 0 };
 
     (void)state;
     m->cache.limit_bytes = m->cache.bytes * 5 / 2; /* room for two */
@@ -104,9 +104,9 @@ static void the_cache_drops_the_oldest_plan_beyond_its_bytes(void **state)
 static void a_larger_team_gets_a_plan_of_its_own(void **state)
 {
     qn_model *m = chain(false);
-    float     x[4] = { 0 };
+    float x[4] = { 0 };
     qn_tensor in = F32(x, 1, 4);
-    qn_plan  *one = plan_for(m, &in), *two = NULL;
+    qn_plan *one = plan_for(m, &in), *two = NULL;
 
     (void)state;
     assert_int_equal(qn_model_plan(m, &in, 1, 2, &two, NULL), QN_OK);
@@ -119,14 +119,14 @@ static void a_larger_team_gets_a_plan_of_its_own(void **state)
 
 struct race {
     qn_model *m;
-    qn_plan  *p;
+    qn_plan *p;
 };
 
 static void *plan_seven_rows(void *arg)
 {
     struct race *r = arg;
-    float        x[28] = { 0 };
-    qn_tensor    in = tensor_of(QN_F32, 2, (int64_t[]){ 7, 4 }, x);
+    float x[28] = { 0 };
+    qn_tensor in = tensor_of(QN_F32, 2, (int64_t[]){ 7, 4 }, x);
 
     qn_model_plan(r->m, &in, 7, 1, &r->p, NULL);
     return NULL;
@@ -136,9 +136,9 @@ static void two_threads_that_ask_at_once_get_one_plan(void **state)
 {
     (void)state;
     for (int round = 0; round < 20; round++) {
-        qn_model   *m = chain(false);
+        qn_model *m = chain(false);
         struct race r[4] = { { m, NULL }, { m, NULL }, { m, NULL }, { m, NULL } };
-        pthread_t   t[4];
+        pthread_t t[4];
 
         for (int i = 0; i < 4; i++) assert_int_equal(pthread_create(&t[i], NULL, plan_seven_rows, &r[i]), 0);
         for (int i = 0; i < 4; i++) pthread_join(t[i], NULL);
@@ -154,11 +154,11 @@ static void two_threads_that_ask_at_once_get_one_plan(void **state)
 
 static void a_shape_of_fixed_sizes_is_never_computed(void **state)
 {
-    mf        m = { 0 };
+    mf m = { 0 };
     qn_model *model;
-    float     x[8] = { 0 };
+    float x[8] = { 0 };
     qn_tensor in = F32(x, 2, 4);
-    qn_plan  *p;
+    qn_plan *p;
 
     (void)state;
     mf_in(&m, "x", ONNX_FLOAT, 2, (int64_t[]){ -1, 4 });
@@ -174,11 +174,11 @@ static void a_shape_of_fixed_sizes_is_never_computed(void **state)
 
 static void what_nobody_reads_is_not_run(void **state)
 {
-    mf        m = { 0 };
+    mf m = { 0 };
     qn_model *model;
-    float     x[4] = { 0 };
+    float x[4] = { 0 };
     qn_tensor in = F32(x, 4);
-    qn_plan  *p;
+    qn_plan *p;
 
     (void)state;
     mf_in(&m, "x", ONNX_FLOAT, 1, (int64_t[]){ 4 });
@@ -194,11 +194,11 @@ static void what_nobody_reads_is_not_run(void **state)
 
 static void an_arena_beyond_the_limit_names_the_node(void **state)
 {
-    mf               m = { 0 };
-    qn_model        *model = NULL;
+    mf m = { 0 };
+    qn_model *model = NULL;
     qn_model_options o = { .cpu = qn_cpu_detect(), .limits = { .arena_bytes = 1 << 20 } };
-    const int64_t    big[2] = { 4096, 4096 };
-    qn_error         err = { 0 };
+    const int64_t big[2] = { 4096, 4096 };
+    qn_error err = { 0 };
 
     (void)state;
     mf_in(&m, "x", ONNX_FLOAT, 1, (int64_t[]){ 1 });
@@ -214,12 +214,12 @@ static void an_arena_beyond_the_limit_names_the_node(void **state)
 
 static void a_batch_that_fits_is_served_even_if_the_next_power_of_two_does_not(void **state)
 {
-    mf               m = { 0 };
-    qn_model        *model;
+    mf m = { 0 };
+    qn_model *model;
     qn_model_options o = { .cpu = qn_cpu_detect(), .limits = { .arena_bytes = 20 * 4096 } };
-    float           *x = calloc(17 * 1024, sizeof *x);
-    qn_tensor        in = F32(x, 17, 1024);
-    qn_plan         *p;
+    float *x = calloc(17 * 1024, sizeof *x);
+    qn_tensor in = F32(x, 17, 1024);
+    qn_plan *p;
 
     (void)state;
     mf_in(&m, "x", ONNX_FLOAT, 2, (int64_t[]){ -1, 1024 });
@@ -240,24 +240,24 @@ static uint32_t next_random(uint32_t *s) { return *s = *s * 1664525u + 101390422
 /* A random graph of n nodes over values of a few shapes: element-wise ops, reshapes there and back, values read again much later. */
 static void random_graph(mf *m, uint32_t seed, int n)
 {
-    char          names[64][8];
-    bool          flat[64] = { false };
-    int           n_values = 2;
-    char          list[32];
+    char names[64][16];
+    bool flat[64] = { false };
+    int n_values = 2;
+    char list[40];
     const int64_t two[2] = { 2, -1 }, one[1] = { -1 };
 
-    snprintf(names[0], 8, "x");
-    snprintf(names[1], 8, "u");
+    snprintf(names[0], sizeof names[0], "x");
+    snprintf(names[1], sizeof names[0], "u");
     mf_in(m, "x", ONNX_FLOAT, 2, (int64_t[]){ 2, 33 });
     mf_in(m, "u", ONNX_FLOAT, 2, (int64_t[]){ 2, 33 });
     mf_i64(m, "two", 2, two);
     mf_i64(m, "one", 1, one);
     for (int i = 0; i < n; i++) {
         static const char *const unary[] = { "Relu", "Neg", "Abs", "Sigmoid" }, *const binary[] = { "Add", "Sub", "Mul", "Max" };
-        uint32_t                 r = next_random(&seed) >> 16;
-        int                      a = (int)(next_random(&seed) >> 16) % n_values, b = (int)(next_random(&seed) >> 16) % n_values;
+        uint32_t r = next_random(&seed) >> 16;
+        int a = (int)(next_random(&seed) >> 16) % n_values, b = (int)(next_random(&seed) >> 16) % n_values;
 
-        snprintf(names[n_values], 8, "v%d", i);
+        snprintf(names[n_values], sizeof names[0], "v%d", i);
         flat[n_values] = flat[a];
         if (r % 3 == 0) {
             mf_node(m, unary[r / 3 % 4], names[a], names[n_values]);
@@ -285,12 +285,12 @@ static void reuse_and_views_and_in_place_change_no_result(void **state)
         u[i] = (float)(i % 5) * 0.5f - 1;
     }
     for (uint32_t seed = 1; seed <= 150; seed++) {
-        mf               one = { 0 }, two = { 0 };
+        mf one = { 0 }, two = { 0 };
         qn_model_options keep = { .cpu = qn_cpu_detect(), .all_values = true };
-        qn_model        *a, *b;
-        qn_session      *sa, *sb;
-        qn_tensor        in[2] = { F32(x, 2, 33), F32(u, 2, 33) }, ya[16], yb[16];
-        float            x_before[66], u_before[66];
+        qn_model *a, *b;
+        qn_session *sa, *sb;
+        qn_tensor in[2] = { F32(x, 2, 33), F32(u, 2, 33) }, ya[16], yb[16];
+        float x_before[66], u_before[66];
 
         random_graph(&one, seed, 40);
         random_graph(&two, seed, 40);
@@ -322,12 +322,12 @@ static void reuse_and_views_and_in_place_change_no_result(void **state)
 static void thousands_of_buffers_are_placed_without_overlap(void **state)
 {
     enum { N = 9000 }; /* more than are fitted one by one */
-    mf          m = { 0 };
-    qn_model   *model;
+    mf m = { 0 };
+    qn_model *model;
     qn_session *s;
-    float       x[3] = { 1, 2, 3 };
-    qn_tensor   in = F32(x, 3), out;
-    char        name[16], list[40], last[16] = "a0";
+    float x[3] = { 1, 2, 3 };
+    qn_tensor in = F32(x, 3), out;
+    char name[16], list[40], last[16] = "a0";
 
     (void)state;
     mf_in(&m, "x", ONNX_FLOAT, 1, (int64_t[]){ 3 });

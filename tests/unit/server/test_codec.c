@@ -164,7 +164,7 @@ static void bad_v2_bodies_get_one_clear_error(void **state)
     refused(QN_BODY_V2_JSON, &m, X("[1,3]", "[1,2,3]"), QN_ERR_SHAPE, "expected [?,2]");
     refused(QN_BODY_V2_JSON, &m, X("[2]", "[1,2]"), QN_ERR_SHAPE, "expected [?,2]");
     refused(QN_BODY_V2_JSON, &m, X("[-1,2]", "[1,2]"), QN_ERR_SHAPE, "-1");
-    refused(QN_BODY_V2_JSON, &m, X("[4611686018427387904,2]", "[1,2]"), QN_ERR_LIMIT, "");
+    refused(QN_BODY_V2_JSON, &m, X("[4611686018427387904,2]", "[1,2]"), QN_ERR_SHAPE, "2^62");
     refused(QN_BODY_V2_JSON, &m, X("[1,1,1,1,1,1,1,1,2]", "[1,2]"), QN_ERR_SHAPE, "more than 8");
     refused(QN_BODY_V2_JSON, &m, X("[1,2.0]", "[1,2]"), QN_ERR_INVALID, "whole numbers");
     refused(QN_BODY_V2_JSON, &m, X("[1,2]", "[1,2]") "x", QN_ERR_FORMAT, "behind the document");

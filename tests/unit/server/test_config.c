@@ -185,7 +185,8 @@ static void free_labels(qn_model_settings *s)
 
 static void a_models_file_overrides_the_defaults(void **state)
 {
-    static const char text[] = "max_batch_rows: 8\nmax_queue_delay_us: 500\nbits: fast\nbatching: always\nlabels:\n  - cat\n  - 'a dog'\n  - 3\n";
+    static const char text[] =
+        "max_batch_rows: 8\nmax_queue_delay_us: 500\nbits: fast\nbatching: always\nlabels:\n  - cat\n  - 'a dog'\n  - 3\n";
     qn_model_settings s = defaults;
     qn_error err = { 0 };
 
@@ -209,7 +210,8 @@ static void a_models_file_overrides_the_defaults(void **state)
 
 static void a_bad_models_file_changes_nothing(void **state)
 {
-    static const char *const bad[] = { "labels: [a, b]\nbits: slow\n", "labels: cat\n", "labels: [[a]]\n", "labels: [a]\nlabels: [b]\n", "labels: ['']\n", "max_batch_rows: 0\n" };
+    static const char *const bad[] = { "labels: [a, b]\nbits: slow\n", "labels: cat\n",  "labels: [[a]]\n",
+                                       "labels: [a]\nlabels: [b]\n",   "labels: ['']\n", "max_batch_rows: 0\n" };
     qn_error err = { 0 };
 
     (void)state;

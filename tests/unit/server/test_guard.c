@@ -11,7 +11,7 @@
 
 /* A request parsed in place the way the library does: NUL over the separators, pointers into the block. */
 typedef struct parsed {
-    char        *block; /* owned */
+    char *block; /* owned */
     qn_http_head head;
 } parsed;
 
@@ -46,7 +46,8 @@ static void parse(parsed *p, const char *raw, size_t n)
             p->head.too_many_fields = true;
             continue;
         }
-        p->head.fields[p->head.n_fields++] = (qn_http_field){ .name = at, .name_len = strlen(at), .value = value, .value_len = strlen(value) };
+        p->head.fields[p->head.n_fields++] =
+            (qn_http_field){ .name = at, .name_len = strlen(at), .value = value, .value_len = strlen(value) };
     }
     at[0] = at[1] = '\0';
 }
@@ -63,7 +64,7 @@ static int verdict(const char *raw)
     return no.status;
 }
 
-#define GET "GET /v2 HTTP/1.1\r\nHost: x\r\n"
+#define GET  "GET /v2 HTTP/1.1\r\nHost: x\r\n"
 #define POST "POST /v2 HTTP/1.1\r\nHost: x\r\n"
 
 static void a_plain_request_passes(void **state)
@@ -116,28 +117,31 @@ static void ambiguous_framing_is_refused(void **state)
     assert_int_equal(verdict("GET /v2 HTTP/1.2\r\nHost: x\r\n\r\n"), 505);
 }
 
+#define RAW_BYTES ((size_t)64 * 1024)
+
 static void limits_are_414_and_431(void **state)
 {
-    char *raw = malloc(64 * 1024);
+    char *raw = malloc(RAW_BYTES);
     size_t n;
 
     (void)state;
     assert_non_null(raw);
     for (int extra = 0; extra < 2; extra++) {
-        n = (size_t)sprintf(raw, "GET /");
+        n = (size_t)snprintf(raw, RAW_BYTES, "GET /");
         memset(raw + n, 'a', (size_t)(QN_HTTP_MAX_TARGET - 1 + extra));
         n += (size_t)(QN_HTTP_MAX_TARGET - 1 + extra);
         strncpy(raw + n, " HTTP/1.1\r\nHost: x\r\n\r\n", 64);
         assert_int_equal(verdict(raw), extra ? 414 : 200);
 
-        n = (size_t)sprintf(raw, GET);
-        for (int i = 0; i < QN_HTTP_MAX_FIELDS - 1 + extra; i++) n += (size_t)sprintf(raw + n, "A%d: b\r\n", i);
-        sprintf(raw + n, "\r\n");
+        n = (size_t)snprintf(raw, RAW_BYTES, GET);
+        for (int i = 0; i < QN_HTTP_MAX_FIELDS - 1 + extra; i++) n += (size_t)snprintf(raw + n, RAW_BYTES - n, "A%d: b\r\n", i);
+        snprintf(raw + n, RAW_BYTES - n, "\r\n");
         assert_int_equal(verdict(raw), extra ? 431 : 200);
 
-        n = (size_t)sprintf(raw, GET "A: ");
+        n = (size_t)snprintf(raw, RAW_BYTES, GET "A: ");
         memset(raw + n, 'a', (size_t)(QN_HTTP_MAX_HEADER_BYTES - 9 - 5 + extra)); /* "Host" + "x" + 4, "A" + 4 */
-        sprintf(raw + n + QN_HTTP_MAX_HEADER_BYTES - 9 - 5 + extra, "\r\n\r\n");
+        n += (size_t)(QN_HTTP_MAX_HEADER_BYTES - 9 - 5 + extra);
+        snprintf(raw + n, RAW_BYTES - n, "\r\n\r\n");
         assert_int_equal(verdict(raw), extra ? 431 : 200);
     }
     free(raw);
@@ -236,19 +240,22 @@ static void bodies_are_limited_and_typed(void **state)
     assert_int_equal(body_verdict(POST "Content-Length: 1\r\nContent-Encoding: gzip\r\n\r\n", 10, QN_MEDIA_JSON), 415);
     assert_int_equal(body_verdict(POST "Content-Length: 1\r\nContent-Encoding: identity\r\n\r\n", 10, QN_MEDIA_JSON), 200);
     assert_int_equal(body_verdict(POST "Content-Length: 1\r\nContent-Type: text/xml\r\n\r\n", 10, QN_MEDIA_JSON), 415);
-    assert_int_equal(body_verdict(POST "Content-Length: 1\r\nContent-Type: Application/JSON ; charset=utf-8\r\n\r\n", 10, QN_MEDIA_JSON), 200);
-    assert_int_equal(body_verdict(POST "Content-Length: 1\r\nContent-Type: application/x-www-form-urlencoded\r\n\r\n", 10, QN_MEDIA_JSON), 200);
+    assert_int_equal(body_verdict(POST "Content-Length: 1\r\nContent-Type: Application/JSON ; charset=utf-8\r\n\r\n", 10, QN_MEDIA_JSON),
+                     200);
+    assert_int_equal(body_verdict(POST "Content-Length: 1\r\nContent-Type: application/x-www-form-urlencoded\r\n\r\n", 10, QN_MEDIA_JSON),
+                     200);
     assert_int_equal(body_verdict(POST "Content-Length: 1\r\nContent-Type: application/octet-stream\r\n\r\n", 10, QN_MEDIA_JSON), 415);
-    assert_int_equal(body_verdict(POST "Content-Length: 1\r\nContent-Type: application/octet-stream\r\n\r\n", 10, QN_MEDIA_JSON | QN_MEDIA_OCTETS), 200);
+    assert_int_equal(
+        body_verdict(POST "Content-Length: 1\r\nContent-Type: application/octet-stream\r\n\r\n", 10, QN_MEDIA_JSON | QN_MEDIA_OCTETS), 200);
     assert_int_equal(body_verdict(POST "Content-Length: 0\r\nContent-Type: text/xml\r\n\r\n", 10, QN_MEDIA_JSON), 200);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_plain_request_passes),          cmocka_unit_test(ambiguous_framing_is_refused),
-        cmocka_unit_test(limits_are_414_and_431),          cmocka_unit_test(bytes_the_parser_skipped_are_seen),
-        cmocka_unit_test(paths_are_checked_and_decoded),   cmocka_unit_test(bodies_are_limited_and_typed),
+        cmocka_unit_test(a_plain_request_passes),        cmocka_unit_test(ambiguous_framing_is_refused),
+        cmocka_unit_test(limits_are_414_and_431),        cmocka_unit_test(bytes_the_parser_skipped_are_seen),
+        cmocka_unit_test(paths_are_checked_and_decoded), cmocka_unit_test(bodies_are_limited_and_typed),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

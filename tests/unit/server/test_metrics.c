@@ -40,11 +40,15 @@ static char *render(qn_metrics *m, const qn_metrics_view *view)
     return text;
 }
 
-static const qn_metrics_model model = { .name = "m", .version = 3, .waiting = 2, .n_success = 5, .n_rows = 50, .n_batches = 4, .queue_us = 1500000, .run_us = 250000 };
+static const qn_metrics_model model = {
+    .name = "m", .version = 3, .waiting = 2, .n_success = 5, .n_rows = 50, .n_batches = 4, .queue_us = 1500000, .run_us = 250000
+};
 
 static qn_metrics_view view_of(int32_t n_models)
 {
-    return (qn_metrics_view){ .version = "0.1.0", .isa = "avx2", .ready = true, .connections = 3, .bytes_in_flight = 77, .models = &model, .n_models = n_models };
+    return (qn_metrics_view){
+        .version = "0.1.0", .isa = "avx2", .ready = true, .connections = 3, .bytes_in_flight = 77, .models = &model, .n_models = n_models
+    };
 }
 
 static bool is_name(const char *s, size_t n)
@@ -249,8 +253,9 @@ static void a_client_cannot_forge_a_log_line(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(the_text_is_well_formed_and_sorted), cmocka_unit_test(counters_and_histograms_add_up), cmocka_unit_test(a_family_without_samples_is_left_out),
-        cmocka_unit_test(threads_lose_no_count),              cmocka_unit_test(a_client_cannot_forge_a_log_line),
+        cmocka_unit_test(the_text_is_well_formed_and_sorted),   cmocka_unit_test(counters_and_histograms_add_up),
+        cmocka_unit_test(a_family_without_samples_is_left_out), cmocka_unit_test(threads_lose_no_count),
+        cmocka_unit_test(a_client_cannot_forge_a_log_line),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -40,9 +40,19 @@ static void placeholders_take_one_decoded_segment(void **state)
 static void what_does_not_match(void **state)
 {
     static const char *const pattern = "/v2/models/{model}/versions/{version}";
-    static const char *const paths[] = { "/v2/models/m/versions/", "/v2/models/m/versions/0", "/v2/models/m/versions/-1", "/v2/models/m/versions/1x",
-                                         "/v2/models/m/versions/9223372036854775808", "/v2/models//versions/1", "/v2/models/m/versions/1/",
-                                         "//v2/models/m/versions/1", "/v2/models/m/version/1", "/V2/models/m/versions/1", "", "/", "*" };
+    static const char *const paths[] = { "/v2/models/m/versions/",
+                                         "/v2/models/m/versions/0",
+                                         "/v2/models/m/versions/-1",
+                                         "/v2/models/m/versions/1x",
+                                         "/v2/models/m/versions/9223372036854775808",
+                                         "/v2/models//versions/1",
+                                         "/v2/models/m/versions/1/",
+                                         "//v2/models/m/versions/1",
+                                         "/v2/models/m/version/1",
+                                         "/V2/models/m/versions/1",
+                                         "",
+                                         "/",
+                                         "*" };
     char longest[QN_MAX_NAME + 32];
     qn_path p;
 
@@ -96,8 +106,8 @@ static void only_health_metrics_and_the_servers_name_need_no_scope(void **state)
     (void)state;
     for (int32_t i = 0; i < qn_n_routes; i++) {
         const char *p = qn_routes[i].pattern;
-        bool open = strcmp(p, "/healthz") == 0 || strcmp(p, "/v2/health/live") == 0 || strcmp(p, "/v2/health/ready") == 0 || strcmp(p, "/metrics") == 0 ||
-                    strcmp(p, "/v2") == 0;
+        bool open = strcmp(p, "/healthz") == 0 || strcmp(p, "/v2/health/live") == 0 || strcmp(p, "/v2/health/ready") == 0 ||
+                    strcmp(p, "/metrics") == 0 || strcmp(p, "/v2") == 0;
 
         assert_int_equal(qn_routes[i].scope == QN_SCOPE_NONE, open);
         if (strncmp(p, "/v2/repository", 14) == 0 || strncmp(p, "/admin", 6) == 0) assert_int_equal(qn_routes[i].scope, QN_SCOPE_ADMIN);
@@ -106,7 +116,8 @@ static void only_health_metrics_and_the_servers_name_need_no_scope(void **state)
 
 static void no_status_a_client_can_cause_is_a_500(void **state)
 {
-    static const qn_status theirs[] = { QN_ERR_INVALID, QN_ERR_SHAPE, QN_ERR_DTYPE, QN_ERR_FORMAT, QN_ERR_UNSUPPORTED, QN_ERR_LIMIT, QN_ERR_RANGE, QN_ERR_NOT_FOUND, QN_ERR_CONFLICT };
+    static const qn_status theirs[] = { QN_ERR_INVALID, QN_ERR_SHAPE, QN_ERR_DTYPE,     QN_ERR_FORMAT,  QN_ERR_UNSUPPORTED,
+                                        QN_ERR_LIMIT,   QN_ERR_RANGE, QN_ERR_NOT_FOUND, QN_ERR_CONFLICT };
 
     (void)state;
     for (size_t i = 0; i < sizeof theirs / sizeof theirs[0]; i++) {
@@ -138,9 +149,12 @@ static void route_names_are_method_and_pattern(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(placeholders_take_one_decoded_segment), cmocka_unit_test(what_does_not_match),
-        cmocka_unit_test(every_route_is_reachable),              cmocka_unit_test(only_health_metrics_and_the_servers_name_need_no_scope),
-        cmocka_unit_test(no_status_a_client_can_cause_is_a_500), cmocka_unit_test(route_names_are_method_and_pattern),
+        cmocka_unit_test(placeholders_take_one_decoded_segment),
+        cmocka_unit_test(what_does_not_match),
+        cmocka_unit_test(every_route_is_reachable),
+        cmocka_unit_test(only_health_metrics_and_the_servers_name_need_no_scope),
+        cmocka_unit_test(no_status_a_client_can_cause_is_a_500),
+        cmocka_unit_test(route_names_are_method_and_pattern),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
