@@ -10,8 +10,8 @@
 static int by_name(const void *a, const void *b)
 {
     const qn_op *x = *(const qn_op *const *)a, *y = *(const qn_op *const *)b;
-    const char  *dx = x->domain ? x->domain : "", *dy = y->domain ? y->domain : "";
-    int          c = strcmp(dx, dy);
+    const char *dx = x->domain ? x->domain : "", *dy = y->domain ? y->domain : "";
+    int c = strcmp(dx, dy);
 
     if (c == 0) c = strcmp(x->name, y->name);
     return c ? c : x->since < y->since ? -1 : 1;
@@ -35,7 +35,8 @@ int main(void)
     memcpy(rows, qn_ops.rows, (size_t)qn_ops.n * sizeof *rows);
     qsort(rows, (size_t)qn_ops.n, sizeof *rows, by_name);
     printf("# Operators\n\n"
-           "Every op that runs, generated from core/ops/table.def by `build/quern_optable`. A model with any other op is refused at load, by name.\n"
+           "Every op that runs, generated from core/ops/table.def by `build/quern_optable`. A model with any other op is refused at load, "
+           "by name.\n"
            "\"Batch\" says whether requests may share a run through this op when its shapes prove the rows independent.\n"
            "Domain `quern` holds what lowering makes of several nodes; files never contain it.\n\n"
            "| op | domain | opsets | inputs | outputs | batch | packs weights |\n| --- | --- | --- | --- | --- | --- | --- |\n");

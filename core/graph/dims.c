@@ -19,40 +19,44 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MAX_DEPTH 64
-#define MAX_TERMS 32
+#define MAX_DEPTH   64
+#define MAX_TERMS   32
 #define MAX_FACTORS 16
 #define MAX_ENTRIES (1 << 20)
-#define MAX_NAME 256
+#define MAX_NAME    256
 
 typedef enum kind { CONST, SYM, SUM, PROD, FDIV, MIN, MAX } kind;
 
 typedef struct term {
     int64_t c; /* coefficient; unused in PROD */
-    qn_dim  t;
+    qn_dim t;
 } term;
 
 typedef struct entry {
-    kind        kind;
-    int32_t     depth;
-    bool        nonneg;
-    uint32_t    first, n; /* SUM, PROD: terms[first .. first + n) */
-    qn_dim      a, b;     /* FDIV, MIN, MAX */
-    int64_t     c0;       /* CONST: the value; SUM: the constant part */
-    const char *name;     /* SYM */
-    uint64_t    hash;
+    kind kind;
+    int32_t depth;
+    bool nonneg;
+    uint32_t first, n; /* SUM, PROD: terms[first .. first + n) */
+    qn_dim a, b;       /* FDIV, MIN, MAX */
+    int64_t c0;        /* CONST: the value; SUM: the constant part */
+    const char *name;  /* SYM */
+    uint64_t syms;     /* symbols that occur: bit i for the i-th of the table; bit 63 for the 64th and all later ones */
+    uint64_t hash;
 } entry;
 
+#define SHARED_BIT (UINT64_C(1) << 63)
+
 struct qn_dims {
-    entry   *e; /* [n] */
-    int32_t  n, cap;
-    term    *terms; /* [n_terms], for all SUM and PROD entries */
+    entry *e; /* [n] */
+    int32_t n, cap;
+    term *terms; /* [n_terms], for all SUM and PROD entries */
     uint32_t n_terms, cap_terms;
     int32_t *slots; /* [n_slots] id + 1, 0: empty; n_slots a power of two */
     uint32_t n_slots;
     uint64_t seed;
+    int32_t n_syms;
     qn_arena names;
-    int32_t  quiet; /* > 0: an attempt is being made whose failure means only "cannot tell" */
+    int32_t quiet;  /* > 0: an attempt is being made whose failure means only "cannot tell" */
     qn_error first; /* the first error; QN_OK: none */
 };
 
@@ -60,7 +64,7 @@ struct qn_dims {
 typedef struct sum {
     int64_t c0;
     int32_t n;
-    term    t[MAX_TERMS];
+    term t[MAX_TERMS];
 } sum;
 
 /* -- the table ------------------------------------------------------------------------------------------------------------ */
@@ -100,10 +104,11 @@ void qn_dims_destroy(qn_dims *t)
 qn_status qn_dims_clone(const qn_dims *t, qn_dims **out, qn_error *err)
 {
     qn_status st = qn_dims_create(out, err);
-    qn_dims  *c = *out;
+    qn_dims *c = *out;
 
     if (st != QN_OK) return st;
     c->seed = t->seed; /* the slots below were placed with it */
+    c->n_syms = t->n_syms;
     if (t->n) {
         c->e = malloc((size_t)t->n * sizeof *c->e);
         c->slots = malloc(t->n_slots * sizeof *c->slots);
@@ -181,7 +186,7 @@ static bool grow(qn_dims *t, uint32_t more_terms)
 {
     if (t->n == t->cap) {
         int32_t cap = t->cap ? t->cap * 2 : 32;
-        entry  *e = realloc(t->e, (size_t)cap * sizeof *e);
+        entry *e = realloc(t->e, (size_t)cap * sizeof *e);
 
         if (!e) return false;
         t->e = e;
@@ -189,7 +194,7 @@ static bool grow(qn_dims *t, uint32_t more_terms)
     }
     if (t->cap_terms - t->n_terms < more_terms) {
         uint32_t cap = t->cap_terms * 2 + MAX_TERMS; /* at most 32 terms an entry and 2^20 entries: no overflow */
-        term    *terms = realloc(t->terms, cap * sizeof *terms);
+        term *terms = realloc(t->terms, cap * sizeof *terms);
 
         if (!terms) return false;
         t->terms = terms;
@@ -209,6 +214,15 @@ static int32_t depth_of(const qn_dims *t, const entry *e, const term *terms)
         if (t->e[e->b].depth > d) d = t->e[e->b].depth;
     }
     return d + 1;
+}
+
+static uint64_t syms_of(const qn_dims *t, const entry *e, const term *terms)
+{
+    uint64_t m = 0;
+
+    if (e->kind == SYM) return t->n_syms < 63 ? UINT64_C(1) << t->n_syms : SHARED_BIT;
+    for (uint32_t i = 0; i < e->n; i++) m |= t->e[terms[i].t].syms;
+    return e->kind >= FDIV ? m | t->e[e->a].syms | t->e[e->b].syms : m;
 }
 
 static bool nonneg_of(const qn_dims *t, const entry *e, const term *terms)
@@ -248,9 +262,11 @@ static qn_dim intern(qn_dims *t, entry *e, const term *terms)
     if (t->n >= MAX_ENTRIES) return fail(t, QN_ERR_LIMIT, "more than 1048576 different dimension expressions");
     if (!grow(t, e->n)) return no_memory(t);
     e->nonneg = nonneg_of(t, e, terms);
+    e->syms = syms_of(t, e, terms);
     if (e->kind == SYM) {
         e->name = qn_arena_strdup(&t->names, e->name);
         if (!e->name) return no_memory(t);
+        t->n_syms++;
     }
     e->first = t->n_terms;
     if (e->n) memcpy(t->terms + t->n_terms, terms, e->n * sizeof *terms);
@@ -270,7 +286,7 @@ qn_dim qn_dims_const(qn_dims *t, int64_t v)
 
 qn_dim qn_dims_symbol(qn_dims *t, const char *name)
 {
-    char  cut[MAX_NAME];
+    char cut[MAX_NAME];
     entry e = { .kind = SYM, .name = name };
 
     if (strlen(name) >= sizeof cut) { /* a longer name could only come from a file made to be long */
@@ -297,7 +313,7 @@ static void sum_of(const qn_dims *t, qn_dim d, sum *s)
         memcpy(s->t, t->terms + e->first, e->n * sizeof *s->t);
     } else {
         s->n = 1;
-        s->t[0] = (term) { 1, d };
+        s->t[0] = (term){ 1, d };
     }
 }
 
@@ -330,7 +346,7 @@ static fit sum_add_term(sum *s, int64_t c, qn_dim x)
     }
     if (s->n == MAX_TERMS) return FIT_TOO_BIG;
     memmove(s->t + i + 1, s->t + i, (size_t)(s->n - i) * sizeof *s->t);
-    s->t[i] = (term) { c, x };
+    s->t[i] = (term){ c, x };
     s->n++;
     return FIT_OK;
 }
@@ -339,7 +355,7 @@ static fit sum_add_term(sum *s, int64_t c, qn_dim x)
 static fit sum_add_scaled(sum *s, int64_t k, const sum *b)
 {
     int64_t v;
-    fit     f = FIT_OK;
+    fit f = FIT_OK;
 
     if (!qn_i64_mul(b->c0, k, &v) || !qn_i64_add(s->c0, v, &s->c0)) return FIT_OVERFLOW;
     for (int32_t i = 0; i < b->n && f == FIT_OK; i++) f = qn_i64_mul(b->t[i].c, k, &v) ? sum_add_term(s, v, b->t[i].t) : FIT_OVERFLOW;
@@ -380,19 +396,19 @@ static int32_t factors_of(const qn_dims *t, qn_dim d, qn_dim f[MAX_FACTORS])
 
 static qn_dim intern_prod(qn_dims *t, const qn_dim *f, int32_t n)
 {
-    term  terms[MAX_FACTORS];
+    term terms[MAX_FACTORS];
     entry e = { .kind = PROD, .n = (uint32_t)n };
 
     if (n == 0) return qn_dims_const(t, 1);
     if (n == 1) return f[0];
-    for (int32_t i = 0; i < n; i++) terms[i] = (term) { 1, f[i] };
+    for (int32_t i = 0; i < n; i++) terms[i] = (term){ 1, f[i] };
     return intern(t, &e, terms);
 }
 
 /* Product of two atoms; UNKNOWN if it has too many factors. */
 static qn_dim mul_atoms(qn_dims *t, qn_dim a, qn_dim b)
 {
-    qn_dim  x[MAX_FACTORS], y[MAX_FACTORS], m[MAX_FACTORS];
+    qn_dim x[MAX_FACTORS], y[MAX_FACTORS], m[MAX_FACTORS];
     int32_t nx = factors_of(t, a, x), ny = factors_of(t, b, y), i = 0, j = 0, n = 0;
 
     if (nx + ny > MAX_FACTORS) return QN_DIM_UNKNOWN;
@@ -402,9 +418,9 @@ static qn_dim mul_atoms(qn_dims *t, qn_dim a, qn_dim b)
 
 qn_dim qn_dims_mul(qn_dims *t, qn_dim a, qn_dim b)
 {
-    sum     x, y, r = { 0 };
+    sum x, y, r = { 0 };
     int64_t c;
-    fit     f;
+    fit f;
 
     if (a < 0 || b < 0) return QN_DIM_UNKNOWN;
     sum_of(t, a, &x);
@@ -481,7 +497,7 @@ static qn_dim div_rest(qn_dims *t, sum *s, int64_t b)
     if (b == 1) return intern_sum(t, s);
     if (s->n == 1 && s->t[0].c == 1 && t->e[s->t[0].t].kind == FDIV && qn_dims_value(t, t->e[s->t[0].t].b, &v) && v > 0) {
         int64_t k, bb;
-        sum     k_sum = { 0 }, inner;
+        sum k_sum = { 0 }, inner;
 
         /* floor((floor(x / v) + k) / b) = floor((x + k*v) / (v*b)): a chain of strided convolutions stays one division */
         if (qn_i64_mul(s->c0, v, &k) && qn_i64_mul(v, b, &bb)) {
@@ -496,7 +512,7 @@ static qn_dim div_rest(qn_dims *t, sum *s, int64_t b)
 /* floor(a / b) for b > 1: what divides leaves the division. */
 static qn_dim div_const(qn_dims *t, qn_dim a, int64_t b)
 {
-    sum    x, whole = { 0 }, rest = { 0 };
+    sum x, whole = { 0 }, rest = { 0 };
     qn_dim r;
 
     sum_of(t, a, &x);
@@ -504,7 +520,7 @@ static qn_dim div_const(qn_dims *t, qn_dim a, int64_t b)
     rest.c0 = floor_mod(x.c0, b);
     for (int32_t i = 0; i < x.n; i++) {
         if (x.t[i].c % b == 0)
-            whole.t[whole.n++] = (term) { x.t[i].c / b, x.t[i].t };
+            whole.t[whole.n++] = (term){ x.t[i].c / b, x.t[i].t };
         else
             rest.t[rest.n++] = x.t[i];
     }
@@ -516,14 +532,14 @@ static qn_dim div_const(qn_dims *t, qn_dim a, int64_t b)
 /* a / b where b = c * (product of atoms) and every term of a has those atoms: true and *out = a / (the atoms). */
 static bool cancel(qn_dims *t, const sum *a, qn_dim b_atom, qn_dim *out)
 {
-    qn_dim  fb[MAX_FACTORS], fa[MAX_FACTORS];
+    qn_dim fb[MAX_FACTORS], fa[MAX_FACTORS];
     int32_t nb = factors_of(t, b_atom, fb), na;
-    sum     r = { 0 };
+    sum r = { 0 };
 
     if (a->c0 != 0) return false;
     for (int32_t i = 0; i < a->n; i++) {
         int32_t k = 0, n = 0;
-        qn_dim  p;
+        qn_dim p;
 
         na = factors_of(t, a->t[i].t, fa);
         for (int32_t j = 0; j < na; j++) {
@@ -547,9 +563,9 @@ static bool cancel(qn_dims *t, const sum *a, qn_dim b_atom, qn_dim *out)
 
 qn_dim qn_dims_floordiv(qn_dims *t, qn_dim a, qn_dim b)
 {
-    sum     x, y;
+    sum x, y;
     int64_t v;
-    qn_dim  q;
+    qn_dim q;
 
     if (qn_dims_value(t, b, &v) && v == 0) return fail(t, QN_ERR_RANGE, "a dimension is divided by zero");
     if (a < 0 || b < 0) return QN_DIM_UNKNOWN;
@@ -570,7 +586,7 @@ qn_dim qn_dims_floordiv(qn_dims *t, qn_dim a, qn_dim b)
 qn_dim qn_dims_ceildiv(qn_dims *t, qn_dim a, qn_dim b)
 {
     int64_t v;
-    qn_dim  zero;
+    qn_dim zero;
 
     if (qn_dims_value(t, b, &v) && v > 0) return qn_dims_floordiv(t, qn_dims_add(t, a, qn_dims_const(t, v - 1)), b);
     zero = qn_dims_const(t, 0); /* ceil(a / b) = -floor(-a / b) */
@@ -611,7 +627,7 @@ qn_dim qn_dims_max(qn_dims *t, qn_dim a, qn_dim b) { return min_or_max(t, MAX, a
 
 bool qn_dims_differ(qn_dims *t, qn_dim a, qn_dim b)
 {
-    qn_dim  d;
+    qn_dim d;
     int64_t v;
 
     if (a < 0 || b < 0 || a == b) return false;
@@ -644,13 +660,14 @@ bool qn_dims_affine(const qn_dims *t, qn_dim d, qn_dim sym, int64_t *c0, int64_t
 
 bool qn_dims_depends(const qn_dims *t, qn_dim d, qn_dim sym)
 {
-    bool  *seen;
-    bool   found;
+    bool *seen;
+    bool found;
     qn_dim lo = sym;
 
     if (d < 0 || sym < 0 || d < sym) return false; /* parents are younger */
     if (d == sym) return true;
-    if (t->e[d].kind <= SYM) return false;
+    if (!(t->e[d].syms & t->e[sym].syms)) return false;
+    if (t->e[sym].syms != SHARED_BIT) return true;
     seen = calloc((size_t)(d - lo) + 1, sizeof *seen);
     if (!seen) return true; /* every caller asks in order to allow something when the answer is no */
     seen[d - lo] = true;
@@ -670,25 +687,46 @@ bool qn_dims_depends(const qn_dims *t, qn_dim d, qn_dim sym)
     return found;
 }
 
+bool qn_dims_is_multiple(const qn_dims *t, qn_dim d, qn_dim sym)
+{
+    sum s;
+    qn_dim f[MAX_FACTORS];
+
+    if (d < 0 || sym < 0) return false;
+    sum_of(t, d, &s);
+    for (int32_t i = 0; i < s.n; i++) {
+        int32_t n = factors_of(t, s.t[i].t, f), found = 0;
+
+        for (int32_t k = 0; k < n; k++) {
+            if (f[k] == sym)
+                found++;
+            else if (!t->e[f[k]].nonneg || qn_dims_depends(t, f[k], sym))
+                return false;
+        }
+        if (found != 1 || s.t[i].c < 0) return false;
+    }
+    return s.n > 0 && s.c0 == 0;
+}
+
 qn_status qn_dims_status(const qn_dims *t, qn_error *err)
 {
     if (t->first.status != QN_OK && err) *err = t->first;
     return t->first.status;
 }
 
-void qn_dims_clear(qn_dims *t) { t->first = (qn_error) { 0 }; }
+void qn_dims_clear(qn_dims *t) { t->first = (qn_error){ 0 }; }
 
 /* -- printing ------------------------------------------------------------------------------------------------------------- */
 
 typedef struct printer {
-    char  *p;
+    char *p;
     size_t left; /* terminator included */
 } printer;
 
 __attribute__((format(printf, 2, 3))) static void put(printer *o, const char *fmt, ...)
 {
     va_list ap;
-    int     n;
+    int n;
 
     va_start(ap, fmt);
     n = vsnprintf(o->p, o->left, fmt, ap);

@@ -45,6 +45,8 @@ bool qn_dims_nonneg(const qn_dims *t, qn_dim d);
 bool qn_dims_differ(qn_dims *t, qn_dim a, qn_dim b);
 /* d = *c0 + *c1 * sym for every value of sym (sym is a bare symbol); false if it is not, or if another symbol occurs. */
 bool qn_dims_affine(const qn_dims *t, qn_dim d, qn_dim sym, int64_t *c0, int64_t *c1);
+/* True if d = m * sym for some m >= 0 in which sym does not occur: a batch, with other sizes folded behind it. */
+bool qn_dims_is_multiple(const qn_dims *t, qn_dim d, qn_dim sym);
 /* True if sym occurs in d. */
 bool qn_dims_depends(const qn_dims *t, qn_dim d, qn_dim sym);
 /* "2*N+1", "?": into buf, always terminated. */

@@ -10,13 +10,13 @@
 
 typedef struct eval {
     const qn_graph *g;
-    const qn_node  *n;
-    qn_dims        *dims;
-    qn_arena        arena; /* everything but the outputs */
+    const qn_node *n;
+    qn_dims *dims;
+    qn_arena arena; /* everything but the outputs */
     const qn_tensor *in;
-    qn_type         *out_type;
-    qn_tensor       *out;
-    void            *scratch;
+    qn_type *out_type;
+    qn_tensor *out;
+    void *scratch;
 } eval;
 
 static qn_status unsupported(const eval *e, const char *why, qn_error *err)
@@ -26,18 +26,18 @@ static qn_status unsupported(const eval *e, const char *why, qn_error *err)
 
 static qn_status infer(eval *e, qn_error *err)
 {
-    size_t            n_in = (size_t)e->n->n_in, n_out = (size_t)e->n->n_out;
-    qn_type          *in = qn_arena_array(&e->arena, n_in, sizeof *in);
-    const qn_known  **known = qn_arena_array(&e->arena, n_in, sizeof *known);
+    size_t n_in = (size_t)e->n->n_in, n_out = (size_t)e->n->n_out;
+    qn_type *in = qn_arena_array(&e->arena, n_in, sizeof *in);
+    const qn_known **known = qn_arena_array(&e->arena, n_in, sizeof *known);
     const qn_tensor **consts = qn_arena_array(&e->arena, n_in, sizeof *consts);
-    qn_known        **out_known = qn_arena_array(&e->arena, n_out, sizeof *out_known);
+    qn_known **out_known = qn_arena_array(&e->arena, n_out, sizeof *out_known);
 
     e->out_type = qn_arena_array(&e->arena, n_out, sizeof *e->out_type);
     if (!in || !known || !consts || !out_known || !e->out_type) return qn_error_set(err, QN_ERR_NOMEM, "node %s", e->n->name);
     for (int32_t i = 0; i < e->n->n_in; i++) {
         const qn_tensor *t = &e->in[i];
 
-        in[i].quant = (qn_quant) { .scale = QN_NONE, .zero_point = QN_NONE, .axis = -1 };
+        in[i].quant = (qn_quant){ .scale = QN_NONE, .zero_point = QN_NONE, .axis = -1 };
         in[i].dtype = t->dtype;
         in[i].rank = t->dtype == QN_DTYPE_NONE ? -1 : t->rank;
         for (int32_t d = 0; d < in[i].rank; d++) in[i].dims[d] = qn_dims_const(e->dims, t->dims[d]);
@@ -51,12 +51,12 @@ static qn_status infer(eval *e, qn_error *err)
 /* Storage for the outputs, their sizes as inferred. */
 static qn_status place(eval *e, size_t max_bytes, qn_error *err)
 {
-    size_t    total = 0, bytes;
+    size_t total = 0, bytes;
     qn_status st = QN_OK;
 
     for (int32_t i = 0; i < e->n->n_out && st == QN_OK; i++) {
         const qn_type *t = &e->out_type[i];
-        int64_t        dims[QN_MAX_RANK];
+        int64_t dims[QN_MAX_RANK];
 
         if (e->n->out[i] == QN_NONE) continue;
         if (t->kind != QN_KIND_TENSOR || t->dtype == QN_DTYPE_NONE || t->dtype == QN_STRING || t->rank < 0)
@@ -74,12 +74,20 @@ static qn_status place(eval *e, size_t max_bytes, qn_error *err)
 static qn_status lower_and_run(eval *e, qn_store *store, unsigned cpu, qn_bits bits, qn_error *err)
 {
     const qn_op *op = e->n->op;
-    qn_lower     lo = { .arena = &e->arena, .store = store, .cpu = cpu, .bits = bits, .team_size = 1, .node = e->n, .in = e->in,
-                        .out = e->out, .kernel = "plain", .why = "" };
-    qn_run       r = { .node = e->n, .in = e->in, .out = e->out, .cpu = cpu };
-    size_t       scratch;
-    unsigned     mode;
-    qn_status    st = QN_OK;
+    qn_lower lo = { .arena = &e->arena,
+                    .store = store,
+                    .cpu = cpu,
+                    .bits = bits,
+                    .team_size = 1,
+                    .node = e->n,
+                    .in = e->in,
+                    .out = e->out,
+                    .kernel = "plain",
+                    .why = "" };
+    qn_run r = { .node = e->n, .in = e->in, .out = e->out, .cpu = cpu };
+    size_t scratch;
+    unsigned mode;
+    qn_status st = QN_OK;
 
     lo.weight = qn_arena_array(&e->arena, (size_t)e->n->n_in, sizeof *lo.weight);
     if (!lo.weight) return qn_error_set(err, QN_ERR_NOMEM, "node %s", e->n->name);
@@ -99,10 +107,10 @@ static qn_status lower_and_run(eval *e, qn_store *store, unsigned cpu, qn_bits b
 qn_status qn_node_eval(const qn_graph *g, const qn_node *n, const qn_tensor *in, qn_store *store, unsigned cpu, qn_bits bits,
                        size_t max_bytes, qn_tensor *out, qn_error *err)
 {
-    eval      e = { .g = g, .n = n, .in = in, .out = out };
+    eval e = { .g = g, .n = n, .in = in, .out = out };
     qn_status st;
 
-    for (int32_t i = 0; i < n->n_out; i++) out[i] = (qn_tensor) { 0 };
+    for (int32_t i = 0; i < n->n_out; i++) out[i] = (qn_tensor){ 0 };
     if (!n->op || !n->op->run || !n->op->infer) return unsupported(&e, "it has no row", err);
     qn_arena_init(&e.arena, 0);
     st = qn_dims_create(&e.dims, err);

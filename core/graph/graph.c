@@ -89,7 +89,7 @@ void qn_graph_destroy(qn_graph *g)
 static bool reserve_one(qn_arena *a, void **array, int32_t n, int32_t *cap, size_t size)
 {
     int32_t c = *cap ? *cap : 16;
-    void   *p;
+    void *p;
 
     if (n < *cap) return true;
     if (*cap) {
@@ -106,7 +106,7 @@ static bool reserve_one(qn_arena *a, void **array, int32_t n, int32_t *cap, size
 
 qn_status qn_graph_add_value(qn_graph *g, const char *name, qn_value_id *out, qn_error *err)
 {
-    void       *values = g->values;
+    void *values = g->values;
     const char *copy;
 
     *out = QN_NONE;
@@ -115,7 +115,7 @@ qn_status qn_graph_add_value(qn_graph *g, const char *name, qn_value_id *out, qn
     if (!copy || !reserve_one(&g->arena, &values, g->n_values, &g->cap_values, sizeof *g->values)) return no_memory(err, "value");
     g->values = values;
     if (!qn_map_put(&g->by_name, copy, g->n_values)) return no_memory(err, "value");
-    g->values[g->n_values] = (qn_value) {
+    g->values[g->n_values] = (qn_value){
         .name = copy,
         .type = { .rank = -1, .quant = { .scale = QN_NONE, .zero_point = QN_NONE, .axis = -1 } },
         .producer = QN_NONE,
@@ -138,7 +138,7 @@ qn_status qn_graph_add_const(qn_graph *g, const char *stem, qn_weight *w, qn_val
 {
     qn_status st = qn_graph_add_temp(g, stem, out, err);
     qn_tensor shape;
-    qn_type  *type;
+    qn_type *type;
 
     if (st != QN_OK) {
         qn_weight_unref(w);
@@ -155,9 +155,9 @@ qn_status qn_graph_add_const(qn_graph *g, const char *stem, qn_weight *w, qn_val
 
 qn_status qn_graph_add_ints(qn_graph *g, const char *stem, const int64_t *vals, int32_t n, qn_value_id *out, qn_error *err)
 {
-    qn_tensor  t = { .dtype = QN_I64, .rank = n < 0 ? 0 : 1, .dims = { n < 0 ? 0 : n } };
+    qn_tensor t = { .dtype = QN_I64, .rank = n < 0 ? 0 : 1, .dims = { n < 0 ? 0 : n } };
     qn_weight *w = NULL;
-    qn_status  st;
+    qn_status st;
 
     *out = QN_NONE;
     t.data = (void *)(uintptr_t)vals; /* read only: the weight copies */
@@ -172,7 +172,7 @@ static const char *short_domain(const char *domain) { return strcmp(domain, "ai.
 qn_status qn_graph_add_node(qn_graph *g, const char *domain, const char *op_type, const char *name, int32_t n_in, int32_t n_out,
                             int32_t n_attrs, qn_node_id *out, qn_error *err)
 {
-    void   *nodes = g->nodes;
+    void *nodes = g->nodes;
     qn_node n = { .n_in = n_in, .n_out = n_out, .n_attrs = n_attrs };
 
     *out = QN_NONE;
@@ -232,8 +232,8 @@ static qn_status clone_graph_attr(qn_attr *to, const qn_attr *from, qn_graph *g,
 static qn_status clone_attr(qn_attr *to, const qn_attr *from, qn_graph *g, qn_error *err)
 {
     qn_arena *a = &g->arena;
-    size_t    n = from->n > 0 ? (size_t)from->n : 0;
-    bool      ok = true;
+    size_t n = from->n > 0 ? (size_t)from->n : 0;
+    bool ok = true;
 
     to->name = copy_text(a, from->name, &ok);
     if (!ok) return no_memory(err, "copy of a graph");
@@ -276,7 +276,7 @@ static qn_status clone_attr(qn_attr *to, const qn_attr *from, qn_graph *g, qn_er
 
 static qn_status clone_nodes(qn_graph *g, const qn_graph *src, qn_error *err)
 {
-    bool      ok = true;
+    bool ok = true;
     qn_status st = QN_OK;
 
     g->nodes = qn_arena_array(&g->arena, (size_t)src->n_nodes, sizeof *g->nodes);
@@ -284,7 +284,7 @@ static qn_status clone_nodes(qn_graph *g, const qn_graph *src, qn_error *err)
     g->cap_nodes = src->n_nodes;
     for (int32_t i = 0; i < src->n_nodes && st == QN_OK; i++) {
         const qn_node *from = &src->nodes[i];
-        qn_node       *to = &g->nodes[i];
+        qn_node *to = &g->nodes[i];
 
         g->n_nodes = i + 1;
         *to = *from;
@@ -313,7 +313,7 @@ static qn_status clone_values(qn_graph *g, const qn_graph *src, qn_error *err)
     g->cap_values = src->n_values;
     for (int32_t i = 0; i < src->n_values; i++) {
         const qn_value *from = &src->values[i];
-        qn_value       *to = &g->values[i];
+        qn_value *to = &g->values[i];
 
         *to = *from;
         to->weight = from->weight ? qn_weight_ref(from->weight) : NULL;
@@ -331,7 +331,7 @@ static qn_status clone_values(qn_graph *g, const qn_graph *src, qn_error *err)
 static qn_status clone_rest(qn_graph *g, const qn_graph *src, qn_error *err)
 {
     qn_arena *a = &g->arena;
-    bool      ok = true;
+    bool ok = true;
 
     g->order = copy_bytes(a, src->order, (size_t)src->n_order, sizeof *g->order, &ok);
     g->inputs = copy_bytes(a, src->inputs, (size_t)src->n_inputs, sizeof *g->inputs, &ok);
@@ -389,9 +389,9 @@ qn_status qn_graph_emit(qn_graph *g, const char *domain, const char *op_type, in
                         qn_error *err)
 {
     const qn_op *op = qn_op_find(g->ops, domain, op_type, opset, NULL);
-    qn_node     *n;
-    qn_node_id   made;
-    qn_status    st;
+    qn_node *n;
+    qn_node_id made;
+    qn_status st;
 
     if (id) *id = QN_NONE;
     if (!op)
@@ -468,10 +468,10 @@ void qn_graph_kill_node(qn_graph *g, qn_node_id id)
 }
 
 typedef struct marking {
-    qn_graph    *g;
-    bool        *live;  /* [n_values] something needs it */
+    qn_graph *g;
+    bool *live;         /* [n_values] something needs it */
     qn_value_id *stack; /* [n_values] live, its producer not yet followed */
-    int32_t      n;
+    int32_t n;
 } marking;
 
 static void mark(marking *m, qn_value_id v)
@@ -509,7 +509,7 @@ static void bury(qn_graph *g, const bool *live, const bool *node_live)
 void qn_graph_sweep(qn_graph *g)
 {
     marking m = { .g = g };
-    bool   *node_live = calloc((size_t)g->n_nodes + 1, sizeof *node_live);
+    bool *node_live = calloc((size_t)g->n_nodes + 1, sizeof *node_live);
 
     m.live = calloc((size_t)g->n_values + 1, sizeof *m.live);
     m.stack = calloc((size_t)g->n_values + 1, sizeof *m.stack);
@@ -519,7 +519,7 @@ void qn_graph_sweep(qn_graph *g)
     for (int32_t i = 0; i < g->n_captures; i++) mark(&m, g->captures[i].inner);
     while (m.n > 0) {
         const qn_value *v = &g->values[m.stack[--m.n]];
-        const qn_node  *n;
+        const qn_node *n;
 
         mark(&m, v->type.quant.scale);
         mark(&m, v->type.quant.zero_point);
@@ -540,7 +540,7 @@ done:
 
 typedef struct counting {
     qn_value_id v;
-    int32_t     n;
+    int32_t n;
 } counting;
 
 static void count_captures(qn_graph *sub, void *ctx)

@@ -36,9 +36,16 @@ static qn_known *check_known(const qn_dims *dims, qn_known *k, const qn_type *t)
 qn_status qn_infer_node(qn_graph *g, const qn_node *n, qn_dims *dims, qn_arena *arena, const qn_type *in, const qn_known *const *in_known,
                         const qn_tensor *const *in_const, qn_type *out, qn_known **out_known, qn_error *err)
 {
-    qn_infer c = { .graph = g, .node = n, .dims = dims, .arena = arena, .in = in, .in_known = in_known, .in_const = in_const, .out = out,
+    qn_infer c = { .graph = g,
+                   .node = n,
+                   .dims = dims,
+                   .arena = arena,
+                   .in = in,
+                   .in_known = in_known,
+                   .in_const = in_const,
+                   .out = out,
                    .out_known = out_known };
-    qn_error  own = { 0 };
+    qn_error own = { 0 };
     qn_status st;
 
     for (int32_t i = 0; i < n->n_out; i++) {
@@ -63,7 +70,7 @@ qn_status qn_infer_node(qn_graph *g, const qn_node *n, qn_dims *dims, qn_arena *
 
 void qn_inferer_init(qn_inferer *x, qn_graph *g)
 {
-    *x = (qn_inferer) { .g = g };
+    *x = (qn_inferer){ .g = g };
     qn_arena_init(&x->scratch, 0);
 }
 
@@ -73,14 +80,14 @@ void qn_inferer_release(qn_inferer *x)
     free(x->consts);
     free(x->asked);
     free(x->room);
-    *x = (qn_inferer) { 0 };
+    *x = (qn_inferer){ 0 };
 }
 
 static bool reserve_consts(qn_inferer *x)
 {
-    int32_t    n = x->g->n_values + x->g->n_values / 2 + 16; /* passes add values: not one realloc for each */
+    int32_t n = x->g->n_values + x->g->n_values / 2 + 16; /* passes add values: not one realloc for each */
     qn_tensor *c;
-    bool      *a;
+    bool *a;
 
     if (x->g->n_values <= x->n_consts) return true;
     c = realloc(x->consts, (size_t)n * sizeof *c);
@@ -114,7 +121,7 @@ static qn_status load_const(qn_inferer *x, qn_weight *w, qn_tensor *t, qn_error 
 const qn_tensor *qn_inferer_const(qn_inferer *x, qn_value_id v, qn_status *st, qn_error *err)
 {
     const qn_value *val;
-    qn_tensor       shape;
+    qn_tensor shape;
 
     *st = QN_OK;
     if (v == QN_NONE || !qn_value_is_const(&x->g->values[v])) return NULL;
@@ -140,10 +147,10 @@ const qn_tensor *qn_inferer_const(qn_inferer *x, qn_value_id v, qn_status *st, q
 
 qn_status qn_inferer_source(qn_inferer *x, qn_value_id id, qn_error *err)
 {
-    qn_value        *v = &x->g->values[id];
+    qn_value *v = &x->g->values[id];
     const qn_tensor *t;
-    qn_tensor        shape;
-    qn_status        st = QN_OK;
+    qn_tensor shape;
+    qn_status st = QN_OK;
 
     qn_weight_shape(v->weight, &shape);
     v->type.kind = QN_KIND_TENSOR;
@@ -175,17 +182,17 @@ qn_status qn_inferer_sources(qn_inferer *x, qn_error *err)
 
 /* The inputs of a node as infer wants them, and room for its outputs; all in x->room. */
 typedef struct gathered {
-    qn_type          *in;
-    const qn_known  **known;
+    qn_type *in;
+    const qn_known **known;
     const qn_tensor **consts;
-    qn_type          *out;
-    qn_known        **out_known;
+    qn_type *out;
+    qn_known **out_known;
 } gathered;
 
 static bool make_room(qn_inferer *x, const qn_node *n, gathered *o)
 {
     size_t n_in = (size_t)n->n_in, n_out = (size_t)n->n_out, in_bytes, out_bytes, bytes;
-    char  *p;
+    char *p;
 
     if (!qn_size_mul(n_in, sizeof *o->in + sizeof *o->known + sizeof *o->consts, &in_bytes) ||
         !qn_size_mul(n_out, sizeof *o->out + sizeof *o->out_known, &out_bytes) || !qn_size_add(in_bytes, out_bytes, &bytes) ||
@@ -235,8 +242,8 @@ static void merge(qn_type *declared, const qn_type *found)
 qn_status qn_inferer_node(qn_inferer *x, qn_node_id id, qn_error *err)
 {
     const qn_node *n = &x->g->nodes[id];
-    gathered       o;
-    qn_status      st = gather(x, n, &o, err);
+    gathered o;
+    qn_status st = gather(x, n, &o, err);
 
     if (st == QN_OK)
         st = qn_infer_node(x->g, n, x->g->dims, &x->g->arena, o.in, o.known, (const qn_tensor *const *)o.consts, o.out, o.out_known, err);
@@ -251,10 +258,11 @@ qn_status qn_inferer_node(qn_inferer *x, qn_node_id id, qn_error *err)
 bool qn_inferer_accepts(qn_inferer *x, const qn_node *n, qn_value_id like)
 {
     const qn_type *want = &x->g->values[like].type;
-    gathered       o;
+    gathered o;
 
     if (!n->op || gather(x, n, &o, NULL) != QN_OK) return false;
-    if (qn_infer_node(x->g, n, x->g->dims, &x->g->arena, o.in, o.known, (const qn_tensor *const *)o.consts, o.out, o.out_known, NULL) != QN_OK)
+    if (qn_infer_node(x->g, n, x->g->dims, &x->g->arena, o.in, o.known, (const qn_tensor *const *)o.consts, o.out, o.out_known, NULL) !=
+        QN_OK)
         return false;
     if (o.out[0].kind != want->kind || o.out[0].dtype != want->dtype || o.out[0].rank != want->rank) return false;
     for (int32_t d = 0; d < want->rank; d++)
@@ -265,15 +273,17 @@ bool qn_inferer_accepts(qn_inferer *x, const qn_node *n, qn_value_id like)
 qn_status qn_infer_check_output(qn_graph *g, qn_value_id id, const qn_type *said, qn_error *err)
 {
     const qn_value *v = &g->values[id];
-    char            a[64], b[64];
+    char a[64], b[64];
 
-    if (said->kind != v->type.kind || v->type.kind != QN_KIND_TENSOR || said->dtype == QN_DTYPE_NONE || v->type.dtype == QN_DTYPE_NONE) return QN_OK;
+    if (said->kind != v->type.kind || v->type.kind != QN_KIND_TENSOR || said->dtype == QN_DTYPE_NONE || v->type.dtype == QN_DTYPE_NONE)
+        return QN_OK;
     if (said->dtype != v->type.dtype)
         return qn_error_set(err, QN_ERR_DTYPE, "output %s is declared as %s, but its node gives %s", v->name, qn_dtype_name(said->dtype),
                             qn_dtype_name(v->type.dtype));
     if (said->rank < 0 || v->type.rank < 0) return QN_OK;
     if (said->rank != v->type.rank)
-        return qn_error_set(err, QN_ERR_SHAPE, "output %s is declared with rank %d, but its node gives rank %d", v->name, said->rank, v->type.rank);
+        return qn_error_set(err, QN_ERR_SHAPE, "output %s is declared with rank %d, but its node gives rank %d", v->name, said->rank,
+                            v->type.rank);
     for (int32_t d = 0; d < said->rank; d++)
         if (qn_dims_differ(g->dims, said->dims[d], v->type.dims[d]))
             return qn_error_set(err, QN_ERR_SHAPE, "output %s: dimension %d is declared as %s, but its node gives %s", v->name, d,
@@ -284,8 +294,8 @@ qn_status qn_infer_check_output(qn_graph *g, qn_value_id id, const qn_type *said
 qn_status qn_graph_infer(qn_graph *g, qn_error *err)
 {
     qn_inferer x;
-    qn_type   *said = malloc(((size_t)g->n_outputs + 1) * sizeof *said);
-    qn_status  st = QN_OK;
+    qn_type *said = malloc(((size_t)g->n_outputs + 1) * sizeof *said);
+    qn_status st = QN_OK;
 
     qn_inferer_init(&x, g);
     if (!said) {

@@ -26,13 +26,13 @@ qn_known *qn_known_from_tensor(const qn_tensor *t, qn_dims *dims, qn_arena *aren
 
 /* Infers the nodes of one graph one by one, keeping the dense small constants at hand: what qn_graph_infer() and the passes use. */
 typedef struct qn_inferer {
-    qn_graph  *g;
-    qn_arena   scratch; /* constants read without a store */
-    char      *room;    /* [room_bytes] the inputs and outputs of the node at hand */
-    size_t     room_bytes;
-    qn_tensor *consts;  /* [n_consts] dense value of a constant; dtype NONE: not asked for yet, or not small */
-    bool      *asked;   /* [n_consts] */
-    int32_t    n_consts;
+    qn_graph *g;
+    qn_arena scratch; /* constants read without a store */
+    char *room;       /* [room_bytes] the inputs and outputs of the node at hand */
+    size_t room_bytes;
+    qn_tensor *consts; /* [n_consts] dense value of a constant; dtype NONE: not asked for yet, or not small */
+    bool *asked;       /* [n_consts] */
+    int32_t n_consts;
 } qn_inferer;
 
 void qn_inferer_init(qn_inferer *x, qn_graph *g);

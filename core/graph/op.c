@@ -35,7 +35,7 @@ qn_status qn_op_index_init(qn_op_index *x, const qn_op_table *t, qn_error *err)
 {
     static const qn_op_table none = { NULL, 0 };
 
-    *x = (qn_op_index) { .table = t ? t : &none };
+    *x = (qn_op_index){ .table = t ? t : &none };
     qn_map_init(&x->first);
     x->next = malloc(((size_t)x->table->n + 1) * sizeof *x->next);
     if (!x->next) goto no_mem;
@@ -73,7 +73,7 @@ void qn_op_index_release(qn_op_index *x)
 
 static qn_known *new_known(qn_arena *arena, int32_t n)
 {
-    int32_t   count = n < 0 ? 1 : n;
+    int32_t count = n < 0 ? 1 : n;
     qn_known *k;
 
     if (count > QN_KNOWN_MAX) return NULL;
@@ -101,7 +101,7 @@ static bool read_int(const qn_tensor *t, int64_t i, int64_t *v)
 
 qn_known *qn_known_from_tensor(const qn_tensor *t, qn_dims *dims, qn_arena *arena)
 {
-    int64_t   n, v;
+    int64_t n, v;
     qn_known *k;
 
     if (!t || t->rank > 1 || (t->dtype != QN_I64 && t->dtype != QN_I32 && t->dtype != QN_BOOL)) return NULL;
@@ -141,7 +141,8 @@ bool qn_infer_numbers(qn_infer *c, int32_t i, int64_t *vals, int32_t cap, int32_
 qn_status qn_infer_axis(const qn_infer *c, int64_t axis, int32_t rank, int32_t *out, qn_error *err)
 {
     if (axis < -(int64_t)rank || axis >= rank)
-        return qn_error_set(err, QN_ERR_SHAPE, "%s: axis %" PRId64 ", expected [%d, %d] for rank %d", c->node->name, axis, -rank, rank - 1, rank);
+        return qn_error_set(err, QN_ERR_SHAPE, "%s: axis %" PRId64 ", expected [%d, %d] for rank %d", c->node->name, axis, -rank, rank - 1,
+                            rank);
     *out = (int32_t)(axis < 0 ? axis + rank : axis);
     return QN_OK;
 }
@@ -150,7 +151,7 @@ qn_status qn_infer_axis(const qn_infer *c, int64_t axis, int32_t rank, int32_t *
 static bool broadcast_dim(qn_dims *t, qn_dim a, qn_dim b, qn_dim *out)
 {
     int64_t va = -1, vb = -1;
-    bool    ka = qn_dims_value(t, a, &va), kb = qn_dims_value(t, b, &vb);
+    bool ka = qn_dims_value(t, a, &va), kb = qn_dims_value(t, b, &vb);
 
     if (a == b)
         *out = a;
@@ -171,7 +172,7 @@ static bool broadcast_dim(qn_dims *t, qn_dim a, qn_dim b, qn_dim *out)
 
 qn_status qn_infer_broadcast(const qn_infer *c, const qn_type *a, const qn_type *b, qn_type *out, qn_error *err)
 {
-    qn_dim  dims[QN_MAX_RANK];
+    qn_dim dims[QN_MAX_RANK];
     int32_t rank = a->rank > b->rank ? a->rank : b->rank;
 
     if (a->rank < 0 || b->rank < 0) {
@@ -179,13 +180,13 @@ qn_status qn_infer_broadcast(const qn_infer *c, const qn_type *a, const qn_type 
         return QN_OK;
     }
     for (int32_t i = 1; i <= rank; i++) { /* from the last dimension */
-        qn_dim  da = i <= a->rank ? a->dims[a->rank - i] : qn_dims_const(c->dims, 1);
-        qn_dim  db = i <= b->rank ? b->dims[b->rank - i] : qn_dims_const(c->dims, 1);
-        char    ta[48], tb[48];
+        qn_dim da = i <= a->rank ? a->dims[a->rank - i] : qn_dims_const(c->dims, 1);
+        qn_dim db = i <= b->rank ? b->dims[b->rank - i] : qn_dims_const(c->dims, 1);
+        char ta[48], tb[48];
 
         if (!broadcast_dim(c->dims, da, db, &dims[rank - i]))
-            return qn_error_set(err, QN_ERR_SHAPE, "%s: dimension %d is %s in one input and %s in another: they do not broadcast", c->node->name,
-                                -i, qn_dims_print(c->dims, da, ta, sizeof ta), qn_dims_print(c->dims, db, tb, sizeof tb));
+            return qn_error_set(err, QN_ERR_SHAPE, "%s: dimension %d is %s in one input and %s in another: they do not broadcast",
+                                c->node->name, -i, qn_dims_print(c->dims, da, ta, sizeof ta), qn_dims_print(c->dims, db, tb, sizeof tb));
     }
     out->rank = rank;
     memcpy(out->dims, dims, sizeof dims[0] * (size_t)rank);

@@ -9,15 +9,15 @@ typedef enum colour { WHITE = 0, GREY, BLACK } colour;
 
 typedef struct frame {
     qn_node_id node;
-    int32_t    next; /* the dependency to look at next */
+    int32_t next; /* the dependency to look at next */
 } frame;
 
 typedef struct sorter {
-    qn_graph      *g;
-    unsigned char *colour;   /* [n_nodes] */
-    bool          *captured; /* [n_values] given by the outer graph */
-    frame         *stack;    /* [n_nodes] */
-    int32_t        depth;
+    qn_graph *g;
+    unsigned char *colour; /* [n_nodes] */
+    bool *captured;        /* [n_values] given by the outer graph */
+    frame *stack;          /* [n_nodes] */
+    int32_t depth;
 } sorter;
 
 #define NO_MORE (-2)
@@ -27,7 +27,7 @@ static qn_value_id capture_at(const qn_node *n, int32_t i)
 {
     for (int32_t k = 0; k < n->n_attrs; k++) {
         const qn_attr *a = &n->attrs[k];
-        int64_t        n_graphs = a->type == QN_ATTR_GRAPH ? 1 : a->type == QN_ATTR_GRAPHS ? a->n : 0;
+        int64_t n_graphs = a->type == QN_ATTR_GRAPH ? 1 : a->type == QN_ATTR_GRAPHS ? a->n : 0;
 
         for (int64_t j = 0; j < n_graphs; j++) {
             const qn_graph *sub = a->type == QN_ATTR_GRAPH ? a->g : a->graphs[j];
@@ -45,7 +45,7 @@ static qn_value_id dependency(const qn_node *n, int32_t i) { return i < n->n_in 
 static void push(sorter *s, qn_node_id id)
 {
     s->colour[id] = GREY;
-    s->stack[s->depth++] = (frame) { id, 0 };
+    s->stack[s->depth++] = (frame){ id, 0 };
 }
 
 static qn_status visit(sorter *s, qn_node_id root, qn_error *err)
@@ -54,10 +54,10 @@ static qn_status visit(sorter *s, qn_node_id root, qn_error *err)
 
     push(s, root);
     while (s->depth > 0) {
-        frame         *f = &s->stack[s->depth - 1];
+        frame *f = &s->stack[s->depth - 1];
         const qn_node *n = &g->nodes[f->node];
-        qn_value_id    v = dependency(n, f->next);
-        qn_node_id     p;
+        qn_value_id v = dependency(n, f->next);
+        qn_node_id p;
 
         if (v == NO_MORE) {
             s->colour[f->node] = BLACK;
@@ -84,8 +84,8 @@ static qn_status visit(sorter *s, qn_node_id root, qn_error *err)
 
 static qn_status sort_one(qn_graph *g, qn_error *err)
 {
-    sorter    s = { .g = g };
-    size_t    n = (size_t)g->n_nodes + 1;
+    sorter s = { .g = g };
+    size_t n = (size_t)g->n_nodes + 1;
     qn_status st = QN_OK;
 
     s.colour = calloc(n, sizeof *s.colour);

@@ -8,9 +8,9 @@
 
 typedef struct check {
     const qn_graph *g;
-    bool           *captured; /* [n_values] */
-    bool           *done;     /* [n_values] produced so far in order */
-    bool           *listed;   /* [n_nodes] */
+    bool *captured; /* [n_values] */
+    bool *done;     /* [n_values] produced so far in order */
+    bool *listed;   /* [n_nodes] */
 } check;
 
 #define BAD(...) qn_error_set(err, QN_ERR_INVALID, __VA_ARGS__)
@@ -47,7 +47,8 @@ static qn_status check_attrs(const qn_graph *g, const qn_node *n, qn_error *err)
 
         if (!a->name || a->type < QN_ATTR_FLOAT || a->type > QN_ATTR_GRAPHS || a->n < 0)
             return BAD("node %s: attribute %d (%s) is not filled in", n->name, k, a->name ? a->name : "no name");
-        if (a->type == QN_ATTR_GRAPH && a->g) st = a->g->outer == g ? qn_graph_verify(a->g, err) : BAD("node %s: %s has another outer graph", n->name, a->name);
+        if (a->type == QN_ATTR_GRAPH && a->g)
+            st = a->g->outer == g ? qn_graph_verify(a->g, err) : BAD("node %s: %s has another outer graph", n->name, a->name);
         for (int64_t i = 0; a->type == QN_ATTR_GRAPHS && i < a->n && st == QN_OK; i++) st = qn_graph_verify(a->graphs[i], err);
     }
     return st;
@@ -56,8 +57,8 @@ static qn_status check_attrs(const qn_graph *g, const qn_node *n, qn_error *err)
 static qn_status check_node(check *c, qn_node_id id, qn_error *err)
 {
     const qn_graph *g = c->g;
-    const qn_node  *n = &g->nodes[id];
-    qn_status       st;
+    const qn_node *n = &g->nodes[id];
+    qn_status st;
 
     for (int32_t i = 0; i < n->n_in; i++) {
         qn_value_id v = n->in[i];
@@ -73,7 +74,8 @@ static qn_status check_node(check *c, qn_node_id id, qn_error *err)
         if (v == QN_NONE) continue;
         if (!in_range(g, v)) return BAD("node %s: output %d is value %d of %d", n->name, i, v, g->n_values);
         if (c->done[v]) return BAD("node %s: %s is given twice", n->name, g->values[v].name);
-        if (g->values[v].dead || g->values[v].producer != id) return BAD("node %s: %s does not name it as its producer", n->name, g->values[v].name);
+        if (g->values[v].dead || g->values[v].producer != id)
+            return BAD("node %s: %s does not name it as its producer", n->name, g->values[v].name);
         c->done[v] = true;
     }
     st = g->stage >= QN_STAGE_CANONICAL ? check_arity(g, n, err) : QN_OK;
@@ -83,8 +85,8 @@ static qn_status check_node(check *c, qn_node_id id, qn_error *err)
 static qn_status check_order(check *c, qn_error *err)
 {
     const qn_graph *g = c->g;
-    int32_t         live = 0;
-    qn_status       st = QN_OK;
+    int32_t live = 0;
+    qn_status st = QN_OK;
 
     for (int32_t i = 0; i < g->n_order && st == QN_OK; i++) {
         qn_node_id id = g->order[i];
@@ -105,7 +107,8 @@ static qn_status check_values(check *c, qn_error *err)
 
     for (int32_t i = 0; i < g->n_captures; i++) {
         if (!in_range(g, g->captures[i].inner)) return BAD("graph %s: capture %d of a value that does not exist", g->name, i);
-        if (!g->outer || g->captures[i].outer < 0 || g->captures[i].outer >= g->outer->n_values || g->outer->values[g->captures[i].outer].dead)
+        if (!g->outer || g->captures[i].outer < 0 || g->captures[i].outer >= g->outer->n_values ||
+            g->outer->values[g->captures[i].outer].dead)
             return BAD("graph %s: capture %d names no value of the outer graph", g->name, i);
         c->captured[g->captures[i].inner] = true;
     }
@@ -115,8 +118,10 @@ static qn_status check_values(check *c, qn_error *err)
         if (v->dead) continue;
         if (!v->name) return BAD("value %d has no name", i);
         if (qn_map_get(&g->by_name, v->name) != i) return BAD("value %s is defined twice", v->name);
-        if (v->type.rank < -1 || v->type.rank > QN_MAX_RANK) return BAD("value %s has rank %d, at most %d is supported", v->name, v->type.rank, QN_MAX_RANK);
-        if (v->producer != QN_NONE && (v->is_input || v->weight || c->captured[i])) return BAD("value %s is given by a node and from outside", v->name);
+        if (v->type.rank < -1 || v->type.rank > QN_MAX_RANK)
+            return BAD("value %s has rank %d, at most %d is supported", v->name, v->type.rank, QN_MAX_RANK);
+        if (v->producer != QN_NONE && (v->is_input || v->weight || c->captured[i]))
+            return BAD("value %s is given by a node and from outside", v->name);
         c->done[i] = v->is_input || v->weight || c->captured[i];
     }
     return QN_OK;
@@ -126,7 +131,8 @@ static qn_status check_ports(const qn_graph *g, const bool *done, qn_error *err)
 {
     for (int32_t i = 0; i < g->n_inputs; i++) {
         if (!in_range(g, g->inputs[i]) || g->values[g->inputs[i]].dead) return BAD("graph input %d names no value", i);
-        if (!g->values[g->inputs[i]].is_input && !g->values[g->inputs[i]].weight) return BAD("graph input %s is not marked as one", g->values[g->inputs[i]].name);
+        if (!g->values[g->inputs[i]].is_input && !g->values[g->inputs[i]].weight)
+            return BAD("graph input %s is not marked as one", g->values[g->inputs[i]].name);
     }
     for (int32_t i = 0; i < g->n_outputs; i++) {
         if (!in_range(g, g->outputs[i]) || g->values[g->outputs[i]].dead) return BAD("graph output %d names no value", i);
@@ -138,7 +144,7 @@ static qn_status check_ports(const qn_graph *g, const bool *done, qn_error *err)
 
 qn_status qn_graph_verify(const qn_graph *g, qn_error *err)
 {
-    check     c = { .g = g };
+    check c = { .g = g };
     qn_status st;
 
     c.captured = calloc((size_t)g->n_values + 1, sizeof *c.captured);

@@ -16,7 +16,7 @@ typedef struct qn_weight qn_weight;
 
 /* Bytes in one form, immutable once made. */
 typedef struct qn_blob {
-    void  *data; /* 64-byte aligned; >= 1 MiB comes from mmap with transparent huge pages advised */
+    void *data; /* 64-byte aligned; >= 1 MiB comes from mmap with transparent huge pages advised */
     size_t bytes;
 } qn_blob;
 
@@ -26,6 +26,8 @@ typedef struct qn_source {
     qn_status (*read)(struct qn_source *s, uint64_t offset, void *dst, size_t n, qn_error *err);
     void (*unref)(struct qn_source *s);
     void (*ref)(struct qn_source *s);
+    /* Give back memory that a later read can have again (a decompressed file); NULL: there is none. Any thread. */
+    void (*trim)(struct qn_source *s);
 } qn_source;
 
 /* A weight from bytes at hand (copied). dims checked. QN_STRING: bytes in the tensor form.
@@ -36,13 +38,13 @@ qn_status qn_weight_from_tensor(const qn_tensor *t, qn_weight **out, qn_error *e
  * QN_WEIGHT_INLINE bytes are read at once and kept. digest NULL: computed here, which reads the bytes once; otherwise it is what
  * qn_weight_digest_begin() and the dense bytes give. Fails like the above (QN_STRING: QN_ERR_DTYPE) and like src->read. */
 #define QN_WEIGHT_INLINE 65536
-qn_status qn_weight_from_source(qn_source *src, uint64_t offset, qn_dtype dtype, int32_t rank, const int64_t *dims,
-                                const qn_digest *digest, qn_weight **out, qn_error *err);
+qn_status qn_weight_from_source(qn_source *src, uint64_t offset, qn_dtype dtype, int32_t rank, const int64_t *dims, const qn_digest *digest,
+                                qn_weight **out, qn_error *err);
 qn_weight *qn_weight_ref(qn_weight *w);
-void       qn_weight_unref(qn_weight *w);
+void qn_weight_unref(qn_weight *w);
 
 /* dtype, rank, dims and bytes; data is NULL unless the bytes are in memory (inline, or qn_weight_dense() was called). */
-void             qn_weight_shape(const qn_weight *w, qn_tensor *out);
+void qn_weight_shape(const qn_weight *w, qn_tensor *out);
 const qn_digest *qn_weight_digest(const qn_weight *w); /* over dtype, rank, dims and dense bytes */
 /* Start the digest of a weight; the caller adds the dense bytes and finishes it. */
 void qn_weight_digest_begin(qn_hasher *h, qn_dtype dtype, int32_t rank, const int64_t *dims);
@@ -67,9 +69,9 @@ typedef qn_status qn_pack_fn(qn_weight *w, void *ctx, qn_blob *blob, qn_error *e
  * e.g. "gemm_f32_p16_k512_n10_t". One reference is taken; give it back with qn_store_drop().
  * Fails with QN_ERR_NOMEM, QN_ERR_INTERNAL (the form exists with another size), or with what pack fails with; then the next caller
  * tries again. */
-qn_status qn_store_get(qn_store *store, qn_weight *w, const char *form, size_t bytes, qn_pack_fn *pack, void *ctx,
-                       const qn_blob **out, qn_error *err);
+qn_status qn_store_get(qn_store *store, qn_weight *w, const char *form, size_t bytes, qn_pack_fn *pack, void *ctx, const qn_blob **out,
+                       qn_error *err);
 /* NULL is allowed. The last reference frees the bytes. A blob keeps its store alive. */
-void      qn_store_drop(qn_store *store, const qn_blob *blob);
+void qn_store_drop(qn_store *store, const qn_blob *blob);
 
 #endif

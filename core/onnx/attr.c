@@ -31,25 +31,35 @@ enum { TYPE_SPARSE_TENSOR = 11, TYPE_SPARSE_TENSORS = 12, TYPE_TYPE_PROTO = 13, 
 
 /* type -> the field that holds its value, and what to call it */
 static const struct {
-    uint32_t    field;
+    uint32_t field;
     const char *name;
 } types[] = {
-    { 0, "undefined" },       { F, "float" },           { I, "int" },
-    { S, "string" },          { T, "tensor" },          { G, "graph" },
-    { FLOATS, "floats" },     { INTS, "ints" },         { STRINGS, "strings" },
-    { TENSORS, "tensors" },   { GRAPHS, "graphs" },     { SPARSE_TENSOR, "sparse tensor" },
-    { SPARSE_TENSORS, "sparse tensors" }, { TP, "type" }, { TYPE_PROTOS, "types" },
+    { 0, "undefined" },
+    { F, "float" },
+    { I, "int" },
+    { S, "string" },
+    { T, "tensor" },
+    { G, "graph" },
+    { FLOATS, "floats" },
+    { INTS, "ints" },
+    { STRINGS, "strings" },
+    { TENSORS, "tensors" },
+    { GRAPHS, "graphs" },
+    { SPARSE_TENSOR, "sparse tensor" },
+    { SPARSE_TENSORS, "sparse tensors" },
+    { TP, "type" },
+    { TYPE_PROTOS, "types" },
 };
 enum { N_TYPES = sizeof types / sizeof *types };
 
 typedef struct scan {
-    const char  *name, *ref;
-    uint64_t     type;
-    unsigned     given; /* bit per index of types[]: its field is there */
-    float        f;
-    int64_t      i;
+    const char *name, *ref;
+    uint64_t type;
+    unsigned given; /* bit per index of types[]: its field is there */
+    float f;
+    int64_t i;
     qn_onnx_span s, one; /* s; t, g or sparse_tensor */
-    uint64_t     n[N_TYPES]; /* elements of the lists */
+    uint64_t n[N_TYPES]; /* elements of the lists */
 } scan;
 
 /* Elements of the packed list that is the current field, or 1. */
@@ -184,7 +194,8 @@ static qn_status list_element(qn_onnx_reader *r, int32_t scope, qn_attr *a, int6
     switch (a->type) {
     case QN_ATTR_STRINGS:
         st = one_string(r, arena, &span, &a->strings[*i], &len);
-        if (!st && strlen(a->strings[*i]) != (size_t)len) st = qn_error_set(r->err, QN_ERR_UNSUPPORTED, "string %" PRId64 " holds a NUL", *i);
+        if (!st && strlen(a->strings[*i]) != (size_t)len)
+            st = qn_error_set(r->err, QN_ERR_UNSUPPORTED, "string %" PRId64 " holds a NUL", *i);
         break;
     case QN_ATTR_TENSORS: st = one_tensor(r, &span, &a->tensors[*i]); break;
     default: st = qn_onnx_add_scope(r, scope, &span, &a->graphs[*i]); break;

@@ -1,6 +1,6 @@
 /* core/onnx/external.c - external_data: weights in files beside the model.
- * The one way to such a file is qn_file_open() beneath the model's folder. Keys are a closed list, and numbers are plain decimal: a reader that
- * guesses at either reads what the file's author wants it to. */
+ * The one way to such a file is qn_file_open() beneath the model's folder. Keys are a closed list, and numbers are plain decimal: a
+ * reader that guesses at either reads what the file's author wants it to. */
 #include "core/onnx/read.h"
 
 #include <inttypes.h>
@@ -47,7 +47,8 @@ qn_status qn_onnx_location_entry(qn_onnx_reader *r, qn_onnx_location *where)
     }
     if (twice) return qn_error_set(r->err, QN_ERR_FORMAT, "external_data has the key '%s' twice", key);
     if (!number)
-        return qn_error_set(r->err, QN_ERR_FORMAT, "external_data: %s is '%s', expected a decimal number", key, qn_onnx_short(value, shown));
+        return qn_error_set(r->err, QN_ERR_FORMAT, "external_data: %s is '%s', expected a decimal number", key,
+                            qn_onnx_short(value, shown));
     return QN_OK;
 }
 
@@ -90,13 +91,14 @@ qn_status qn_onnx_external_open(qn_onnx_reader *r, const qn_onnx_location *where
 
     if (!where->location || !*where->location) return qn_error_set(r->err, QN_ERR_FORMAT, "external_data has no location");
     if (where->has_length && where->length != bytes)
-        return qn_error_set(r->err, QN_ERR_FORMAT, "external_data: length is %" PRIu64 ", expected %" PRIu64 " from dims and dtype", where->length,
-                            bytes);
+        return qn_error_set(r->err, QN_ERR_FORMAT, "external_data: length is %" PRIu64 ", expected %" PRIu64 " from dims and dtype",
+                            where->length, bytes);
     st = open_file(r, where->location, &e);
     if (st) return st;
     if (where->offset > e->bytes || bytes > e->bytes - where->offset)
-        return qn_error_set(r->err, QN_ERR_FORMAT, "external_data: bytes %" PRIu64 " + %" PRIu64 " lie beyond the end of '%s', %" PRIu64 " bytes",
-                            where->offset, bytes, qn_onnx_short(where->location, shown), e->bytes);
+        return qn_error_set(r->err, QN_ERR_FORMAT,
+                            "external_data: bytes %" PRIu64 " + %" PRIu64 " lie beyond the end of '%s', %" PRIu64 " bytes", where->offset,
+                            bytes, qn_onnx_short(where->location, shown), e->bytes);
     *src = e->src;
     *offset = where->offset;
     return QN_OK;

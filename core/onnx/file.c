@@ -7,6 +7,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <linux/openat2.h>
+#include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,14 +22,16 @@
 typedef enum source_kind { SOURCE_FD, SOURCE_SPOOL, SOURCE_MEMORY } source_kind;
 
 typedef struct file_source {
-    qn_source       base; /* first: a qn_source * is a file_source * */
-    source_kind     kind;
-    atomic_int      refs;
-    uint64_t        bytes;
-    int             fd;    /* SOURCE_FD */
-    struct timespec mtime; /* SOURCE_FD: when it was opened */
-    qn_spool        spool; /* SOURCE_SPOOL */
-    char           *memory; /* SOURCE_MEMORY, owned */
+    qn_source base; /* first: a qn_source * is a file_source * */
+    source_kind kind;
+    atomic_int refs;
+    uint64_t bytes;           /* that can be read */
+    uint64_t stored;          /* SOURCE_FD, SOURCE_SPOOL: size of the file */
+    int fd;                   /* SOURCE_FD, SOURCE_SPOOL */
+    struct timespec mtime;    /* of the file when it was opened */
+    qn_spool spool;           /* SOURCE_SPOOL: empty after a trim, until the next read */
+    pthread_mutex_t spool_mu; /* guards spool; innermost */
+    char *memory;             /* SOURCE_MEMORY, owned */
 } file_source;
 
 static qn_status changed(qn_error *err) { return qn_error_set(err, QN_ERR_FORMAT, "the file changed while it was read"); }
@@ -39,7 +42,7 @@ static qn_status check_unchanged(const file_source *f, qn_error *err)
     struct stat sb;
 
     if (fstat(f->fd, &sb)) return qn_error_set(err, QN_ERR_IO, "fstat failed: %s", strerrordesc_np(errno));
-    if ((uint64_t)sb.st_size != f->bytes || sb.st_mtim.tv_sec != f->mtime.tv_sec || sb.st_mtim.tv_nsec != f->mtime.tv_nsec)
+    if ((uint64_t)sb.st_size != f->stored || sb.st_mtim.tv_sec != f->mtime.tv_sec || sb.st_mtim.tv_nsec != f->mtime.tv_nsec)
         return changed(err);
     return QN_OK;
 }
@@ -59,6 +62,33 @@ static qn_status read_fd(const file_source *f, uint64_t offset, char *dst, size_
     return check_unchanged(f, err);
 }
 
+/* Decompress f's file into its empty spool; nothing is left in it on failure. */
+static qn_status fill_spool(file_source *f, uint64_t max_bytes, qn_hasher *h, qn_error *err);
+
+static qn_status read_spool(file_source *f, uint64_t offset, void *dst, size_t n, qn_error *err)
+{
+    qn_status st = QN_OK;
+
+    pthread_mutex_lock(&f->spool_mu);
+    if (f->spool.bytes == 0) {
+        st = fill_spool(f, f->bytes, NULL, err);
+        if (!st && f->spool.bytes != f->bytes) st = changed(err);
+    }
+    if (!st) qn_spool_read(&f->spool, offset, dst, n);
+    pthread_mutex_unlock(&f->spool_mu);
+    return st;
+}
+
+static void source_trim(qn_source *s)
+{
+    file_source *f = (file_source *)s;
+
+    if (f->kind != SOURCE_SPOOL) return;
+    pthread_mutex_lock(&f->spool_mu);
+    qn_spool_release(&f->spool);
+    pthread_mutex_unlock(&f->spool_mu);
+}
+
 static qn_status source_read(qn_source *s, uint64_t offset, void *dst, size_t n, qn_error *err)
 {
     file_source *f = (file_source *)s;
@@ -68,7 +98,7 @@ static qn_status source_read(qn_source *s, uint64_t offset, void *dst, size_t n,
     if (n == 0) return QN_OK;
     switch (f->kind) {
     case SOURCE_FD: return read_fd(f, offset, dst, n, err);
-    case SOURCE_SPOOL: qn_spool_read(&f->spool, offset, dst, n); break;
+    case SOURCE_SPOOL: return read_spool(f, offset, dst, n, err);
     case SOURCE_MEMORY: memcpy(dst, f->memory + offset, n); break;
     }
     return QN_OK;
@@ -83,6 +113,7 @@ static void source_unref(qn_source *s)
     if (!f || atomic_fetch_sub_explicit(&f->refs, 1, memory_order_acq_rel) != 1) return;
     if (f->fd >= 0) close(f->fd);
     qn_spool_release(&f->spool);
+    pthread_mutex_destroy(&f->spool_mu);
     free(f->memory);
     free(f);
 }
@@ -92,7 +123,8 @@ static file_source *source_create(source_kind kind)
     file_source *f = calloc(1, sizeof *f);
 
     if (!f) return NULL;
-    f->base = (qn_source){ .read = source_read, .ref = source_ref, .unref = source_unref };
+    f->base = (qn_source){ .read = source_read, .ref = source_ref, .unref = source_unref, .trim = source_trim };
+    pthread_mutex_init(&f->spool_mu, NULL);
     f->kind = kind;
     f->fd = -1;
     atomic_init(&f->refs, 1);
@@ -151,7 +183,8 @@ static qn_status open_failed(const char *name, int code, qn_error *err)
     case ENODEV: return qn_error_set(err, QN_ERR_INVALID, "%s: not a regular file", base);
     case ENOMEM: return qn_error_set(err, QN_ERR_NOMEM, "%s: the kernel is out of memory", base);
     case ENOSYS:
-        return qn_error_set(err, QN_ERR_UNSUPPORTED, "%s: this kernel has no openat2 (Linux 5.6), so the file cannot be opened safely", base);
+        return qn_error_set(err, QN_ERR_UNSUPPORTED, "%s: this kernel has no openat2 (Linux 5.6), so the file cannot be opened safely",
+                            base);
     default: return qn_error_set(err, QN_ERR_IO, "%s: cannot open: %s", base, strerrordesc_np(code));
     }
 }
@@ -191,7 +224,8 @@ qn_status qn_file_open_fd(int dir_fd, const char *name, unsigned flags, uint64_t
     else if (!S_ISREG(sb.st_mode))
         st = qn_error_set(err, QN_ERR_INVALID, "%s: not a regular file", base_name(name));
     else if (beneath && sb.st_nlink != 1)
-        st = qn_error_set(err, QN_ERR_INVALID, "%s: the file has %ju names (hard links), expected 1", base_name(name), (uintmax_t)sb.st_nlink);
+        st = qn_error_set(err, QN_ERR_INVALID, "%s: the file has %ju names (hard links), expected 1", base_name(name),
+                          (uintmax_t)sb.st_nlink);
     else if (sb.st_size < 0 || (uint64_t)sb.st_size > max_bytes)
         st = qn_error_set(err, QN_ERR_LIMIT, "%s: %jd bytes, at most %" PRIu64 " allowed (limit file_bytes)", base_name(name),
                           (intmax_t)sb.st_size, max_bytes);
@@ -247,17 +281,22 @@ static qn_status hash_plain(qn_source *s, uint64_t bytes, qn_hasher *h, qn_error
     return st;
 }
 
-static qn_status unpack(file_source *f, qn_hasher *h, uint64_t max_bytes, qn_error *err)
+static qn_status fill_spool(file_source *f, uint64_t max_bytes, qn_hasher *h, qn_error *err)
 {
-    uint64_t stored = f->bytes;
     qn_status st;
 
     qn_spool_init(&f->spool, max_bytes);
-    st = qn_spool_unzstd(&f->spool, f->fd, stored, h ? update_hasher : NULL, h, err);
+    st = qn_spool_unzstd(&f->spool, f->fd, f->stored, h ? update_hasher : NULL, h, err);
     if (!st) st = check_unchanged(f, err);
+    if (st) qn_spool_release(&f->spool);
+    return st;
+}
+
+static qn_status unpack(file_source *f, qn_hasher *h, uint64_t max_bytes, qn_error *err)
+{
+    qn_status st = fill_spool(f, max_bytes, h, err);
+
     if (st) return st;
-    close(f->fd);
-    f->fd = -1;
     f->kind = SOURCE_SPOOL;
     f->bytes = f->spool.bytes;
     return QN_OK;
@@ -281,7 +320,7 @@ qn_status qn_file_open(int dir_fd, const char *name, unsigned flags, uint64_t ma
         goto done;
     }
     f->mtime = sb.st_mtim;
-    info->stored_bytes = f->bytes;
+    info->stored_bytes = f->stored = f->bytes;
     if (f->bytes >= sizeof magic) st = source_read(&f->base, 0, magic, sizeof magic, err);
     if (st) goto named;
     qn_hasher_init(&hasher);

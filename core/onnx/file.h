@@ -9,14 +9,14 @@
 #include "core/graph/weight.h"
 
 #define QN_FILE_BENEATH 0x1u /* rules of a served folder even when dir_fd is AT_FDCWD; implied by any other dir_fd */
-#define QN_FILE_ZSTD 0x2u    /* a name that ends in .zst, or bytes that begin like zstd, are decompressed */
-#define QN_FILE_DIGEST 0x4u  /* read it once through and fill in info->digest */
+#define QN_FILE_ZSTD    0x2u /* a name that ends in .zst, or bytes that begin like zstd, are decompressed */
+#define QN_FILE_DIGEST  0x4u /* read it once through and fill in info->digest */
 
 typedef struct qn_file_info {
-    uint64_t  bytes;        /* what the source can give: after decompression */
-    uint64_t  stored_bytes; /* on disk */
-    qn_digest digest;       /* sha256 of the stored bytes; zero unless asked for */
-    bool      compressed;
+    uint64_t bytes;        /* what the source can give: after decompression */
+    uint64_t stored_bytes; /* on disk */
+    qn_digest digest;      /* sha256 of the stored bytes; zero unless asked for */
+    bool compressed;
 } qn_file_info;
 
 /** Open `name` for reading: a regular file of at most max_bytes. *fd is the caller's.

@@ -33,8 +33,8 @@ enum { INPUT = 1, OUTPUT = 2, NODE_NAME = 3, OP_TYPE = 4, ATTRIBUTE = 5, DOMAIN 
 
 typedef struct node_scan {
     const char *name, *op_type, *domain, *first_output;
-    uint64_t    n_in, n_out, n_attrs;
-    char        label[160]; /* "node 'conv1' (Conv)", for errors */
+    uint64_t n_in, n_out, n_attrs;
+    char label[160]; /* "node 'conv1' (Conv)", for errors */
 } node_scan;
 
 static qn_status scan_node(qn_onnx_reader *r, const qn_onnx_span *span, node_scan *s)
@@ -357,8 +357,8 @@ static qn_status check_default(qn_onnx_reader *r, const qn_graph *g, const qn_va
                                 qn_onnx_short(v->name, shown), i, want, t->dims[i]);
     }
     if (v->type.rank != t->rank)
-        return qn_error_set(r->err, QN_ERR_SHAPE, "input '%s' has rank %" PRId32 ", its initializer shape %s", qn_onnx_short(v->name, shown),
-                            v->type.rank, qn_shape_print(t->rank, t->dims, shape, sizeof shape));
+        return qn_error_set(r->err, QN_ERR_SHAPE, "input '%s' has rank %" PRId32 ", its initializer shape %s",
+                            qn_onnx_short(v->name, shown), v->type.rank, qn_shape_print(t->rank, t->dims, shape, sizeof shape));
     return QN_OK;
 }
 

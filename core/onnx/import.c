@@ -12,7 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define MAX_OPSETS 64
+#define MAX_OPSETS     64
 #define MAX_IR_VERSION 99 /* beyond it, whatever it is, it is no IR version of ONNX */
 
 /* -- the reader ----------------------------------------------------------------------------------------------------------- */
@@ -68,7 +68,8 @@ qn_status qn_onnx_spend_weight(qn_onnx_reader *r, uint64_t bytes, const char *na
     char shown[QN_ONNX_SHORT];
 
     if (bytes > r->limits.weight_bytes - r->weight_bytes)
-        return qn_error_set(r->err, QN_ERR_LIMIT, "weights need more than %" PRIu64 " bytes (limit weight_bytes) with '%s', %" PRIu64 " bytes",
+        return qn_error_set(r->err, QN_ERR_LIMIT,
+                            "weights need more than %" PRIu64 " bytes (limit weight_bytes) with '%s', %" PRIu64 " bytes",
                             r->limits.weight_bytes, qn_onnx_short(name, shown), bytes);
     r->weight_bytes += bytes;
     r->n_weights++;
@@ -103,16 +104,25 @@ qn_status qn_onnx_add_scope(qn_onnx_reader *r, int32_t outer, const qn_onnx_span
 /* -- ModelProto ----------------------------------------------------------------------------------------------------------- */
 
 /* Fields of ModelProto. */
-enum { IR_VERSION = 1, PRODUCER_NAME = 2, PRODUCER_VERSION = 3, MODEL_VERSION = 5, GRAPH = 7, OPSET_IMPORT = 8, METADATA_PROPS = 14, FUNCTIONS = 25 };
+enum {
+    IR_VERSION = 1,
+    PRODUCER_NAME = 2,
+    PRODUCER_VERSION = 3,
+    MODEL_VERSION = 5,
+    GRAPH = 7,
+    OPSET_IMPORT = 8,
+    METADATA_PROPS = 14,
+    FUNCTIONS = 25
+};
 
 typedef struct model_scan {
-    uint64_t          ir_version, model_version;
-    const char       *producer_name, *producer_version;
-    qn_onnx_span      graph;
-    struct qn_opset   opsets[MAX_OPSETS];
-    int32_t           n_opsets;
-    struct qn_meta   *metadata; /* in keep, grown by doubling */
-    int32_t           n_metadata;
+    uint64_t ir_version, model_version;
+    const char *producer_name, *producer_version;
+    qn_onnx_span graph;
+    struct qn_opset opsets[MAX_OPSETS];
+    int32_t n_opsets;
+    struct qn_meta *metadata; /* in keep, grown by doubling */
+    int32_t n_metadata;
 } model_scan;
 
 /* OperatorSetIdProto, the current field. */
@@ -234,7 +244,8 @@ static qn_status judge_model(qn_onnx_reader *r, model_scan *m)
     if (!m->graph.given) return qn_error_set(r->err, QN_ERR_FORMAT, "the model has no graph");
     if (m->n_opsets == 0) {
         if (m->ir_version >= 3)
-            return qn_error_set(r->err, QN_ERR_FORMAT, "the model imports no opset, which ir_version %" PRId64 " requires", (int64_t)m->ir_version);
+            return qn_error_set(r->err, QN_ERR_FORMAT, "the model imports no opset, which ir_version %" PRId64 " requires",
+                                (int64_t)m->ir_version);
         m->opsets[m->n_opsets++] = (struct qn_opset){ .domain = "", .version = 1 };
     }
     return QN_OK;
@@ -327,7 +338,11 @@ qn_status qn_onnx_load(int dir_fd, const char *name, const qn_op_table *ops, con
     st = qn_file_open(dir_fd, name, QN_FILE_ZSTD | QN_FILE_DIGEST, l.file_bytes, &src, &file, err);
     if (!st) st = qn_file_open_folder(dir_fd, name, 0, &folder, err);
     if (!st) st = qn_onnx_import(src, file.bytes, ops, &l, folder, out, info, err);
-    if (!st && info) info->file = file;
+    if (!st && info) {
+        info->file = file;
+        info->source = src;
+        src->ref(src);
+    }
     if (folder >= 0) close(folder);
     if (src) src->unref(src);
     return st;

@@ -15,14 +15,15 @@
 #include "core/onnx/file.h"
 
 typedef struct qn_onnx_info {
-    int64_t      ir_version, model_version;
-    int64_t      opset;         /* of ai.onnx; 0: none imported */
-    const char  *producer;      /* "pytorch 2.1", or ""; owned by the graph */
-    int64_t      n_nodes;       /* nested graphs included */
-    int64_t      n_weights;     /* initializers and tensors in attributes */
-    int64_t      n_params;      /* elements of initializers */
-    uint64_t     weight_bytes;  /* of all of them, dense */
-    qn_file_info file;          /* qn_onnx_load() only */
+    int64_t ir_version, model_version;
+    int64_t opset;         /* of ai.onnx; 0: none imported */
+    const char *producer;  /* "pytorch 2.1", or ""; owned by the graph */
+    int64_t n_nodes;       /* nested graphs included */
+    int64_t n_weights;     /* initializers and tensors in attributes */
+    int64_t n_params;      /* elements of initializers */
+    uint64_t weight_bytes; /* of all of them, dense */
+    qn_file_info file;     /* qn_onnx_load() only */
+    qn_source *source;     /* qn_onnx_load() only: the open file, one reference that the caller gives back; else NULL */
 } qn_onnx_info;
 
 /** Read a model.

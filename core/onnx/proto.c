@@ -151,8 +151,8 @@ bool qn_proto_next(qn_proto *p)
         p->value = word;
         return true;
     default:
-        return qn_proto_fail(p, QN_ERR_FORMAT, "field %" PRIu32 " at byte %" PRIu64 " has wire type %u, expected 0, 1, 2 or 5", p->field, at,
-                             (unsigned)(tag & 7));
+        return qn_proto_fail(p, QN_ERR_FORMAT, "field %" PRIu32 " at byte %" PRIu64 " has wire type %u, expected 0, 1, 2 or 5", p->field,
+                             at, (unsigned)(tag & 7));
     }
 }
 

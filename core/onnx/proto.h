@@ -24,27 +24,27 @@ typedef enum qn_wire { QN_WIRE_VARINT = 0, QN_WIRE_FIXED64 = 1, QN_WIRE_BYTES = 
 typedef struct qn_proto {
     /* the field that qn_proto_next() found */
     uint32_t field;
-    qn_wire  wire;
+    qn_wire wire;
     uint64_t value;      /* VARINT, FIXED32, FIXED64 */
     uint64_t begin, end; /* BYTES: where the payload lies in the source */
     /* where the reader is */
     qn_status status; /* first error */
-    uint64_t  pos;
-    uint64_t *ends;   /* [max_depth]: where each open message ends, outermost first; owned */
-    uint64_t *backs;  /* [max_depth]: where reading goes on when it is closed; owned */
-    int32_t   depth, max_depth;
+    uint64_t pos;
+    uint64_t *ends;  /* [max_depth]: where each open message ends, outermost first; owned */
+    uint64_t *backs; /* [max_depth]: where reading goes on when it is closed; owned */
+    int32_t depth, max_depth;
     /* the source and the part of it at hand */
     qn_source *src; /* borrowed */
-    uint64_t   size;
-    uint8_t   *window; /* [QN_PROTO_WINDOW], owned */
-    uint64_t   window_at;
-    size_t     window_len;
-    qn_error  *err; /* borrowed */
+    uint64_t size;
+    uint8_t *window; /* [QN_PROTO_WINDOW], owned */
+    uint64_t window_at;
+    size_t window_len;
+    qn_error *err; /* borrowed */
 } qn_proto;
 
 /* Open the message that is all of src (size bytes). err stays in use until release. Fails with QN_ERR_NOMEM, QN_ERR_INVALID (max_depth < 1). */
 qn_status qn_proto_init(qn_proto *p, qn_source *src, uint64_t size, int32_t max_depth, qn_error *err);
-void      qn_proto_release(qn_proto *p);
+void qn_proto_release(qn_proto *p);
 
 /* The next field of the open message; false at its end, or after an error. */
 bool qn_proto_next(qn_proto *p);

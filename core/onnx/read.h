@@ -21,65 +21,65 @@
 #include "core/onnx/import.h"
 #include "core/onnx/proto.h"
 
-#define QN_ONNX_NAME_MAX ((uint64_t)64 << 10)         /* bytes of one name */
-#define QN_ONNX_STRUCT_BYTES ((uint64_t)256 << 20)    /* everything but weights */
-#define QN_ONNX_INLINE_BYTES ((size_t)64 << 10)       /* weights up to here are copied, larger ones stay in the source */
-#define QN_ONNX_MAX_EXTERNAL 256                      /* files of external data: each keeps a descriptor open */
+#define QN_ONNX_NAME_MAX     ((uint64_t)64 << 10)  /* bytes of one name */
+#define QN_ONNX_STRUCT_BYTES ((uint64_t)256 << 20) /* everything but weights */
+#define QN_ONNX_INLINE_BYTES ((size_t)64 << 10)    /* weights up to here are copied, larger ones stay in the source */
+#define QN_ONNX_MAX_EXTERNAL 256                   /* files of external data: each keeps a descriptor open */
 
 /* A message in the source that is read later. */
 typedef struct qn_onnx_span {
     uint64_t begin, end;
-    bool     given;
+    bool given;
 } qn_onnx_span;
 
 /* What a name in a scope is. */
 #define QN_NAME_DEFINED 0x1u /* input, initializer, output of a node, or captured */
-#define QN_NAME_USED 0x2u    /* somebody reads it */
-#define QN_NAME_INPUT 0x4u
-#define QN_NAME_WEIGHT 0x8u
+#define QN_NAME_USED    0x2u /* somebody reads it */
+#define QN_NAME_INPUT   0x4u
+#define QN_NAME_WEIGHT  0x8u
 
 /* One graph while it is read, the outermost or a nested one. */
 typedef struct qn_onnx_scope {
-    qn_graph    *g;      /* owned by the attribute that holds it; the outermost by import.c */
-    int32_t      outer;  /* index of the scope around it, -1: outermost */
-    int32_t      level;  /* 0: outermost */
-    qn_onnx_span span;   /* its GraphProto */
-    uint8_t     *names;  /* [cap_names] QN_NAME_* of each value of g, owned */
-    int32_t      cap_names, n_names;
+    qn_graph *g;       /* owned by the attribute that holds it; the outermost by import.c */
+    int32_t outer;     /* index of the scope around it, -1: outermost */
+    int32_t level;     /* 0: outermost */
+    qn_onnx_span span; /* its GraphProto */
+    uint8_t *names;    /* [cap_names] QN_NAME_* of each value of g, owned */
+    int32_t cap_names, n_names;
 } qn_onnx_scope;
 
 typedef struct qn_onnx_external {
     const char *location;
-    qn_source  *src; /* one reference */
-    uint64_t    bytes;
+    qn_source *src; /* one reference */
+    uint64_t bytes;
 } qn_onnx_external;
 
 typedef struct qn_onnx_reader {
-    qn_proto           proto;
-    qn_source         *src;
-    uint64_t           size;
-    qn_limits          limits; /* no field is 0 */
-    int                dir_fd;
-    uint64_t           struct_bytes, weight_bytes; /* spent */
-    int64_t            n_nodes, n_weights, n_params;
+    qn_proto proto;
+    qn_source *src;
+    uint64_t size;
+    qn_limits limits; /* no field is 0 */
+    int dir_fd;
+    uint64_t struct_bytes, weight_bytes; /* spent */
+    int64_t n_nodes, n_weights, n_params;
     const qn_op_table *ops;
-    qn_arena           keep; /* until the import ends */
-    qn_arena           tmp;  /* until the next field of a graph */
-    qn_onnx_scope     *scopes; /* [n_scopes], outer before inner; those from next_scope on wait */
-    int32_t            n_scopes, cap_scopes, next_scope;
-    qn_onnx_external  *external; /* [n_external] */
-    int32_t            n_external;
-    qn_map             functions; /* "domain:name" of model-local functions */
-    bool               has_functions;
-    uint8_t           *bounce; /* [QN_ONNX_INLINE_BYTES] */
-    qn_error          *err;
+    qn_arena keep;         /* until the import ends */
+    qn_arena tmp;          /* until the next field of a graph */
+    qn_onnx_scope *scopes; /* [n_scopes], outer before inner; those from next_scope on wait */
+    int32_t n_scopes, cap_scopes, next_scope;
+    qn_onnx_external *external; /* [n_external] */
+    int32_t n_external;
+    qn_map functions; /* "domain:name" of model-local functions */
+    bool has_functions;
+    uint8_t *bounce; /* [QN_ONNX_INLINE_BYTES] */
+    qn_error *err;
 } qn_onnx_reader;
 
 /* -- import.c ------------------------------------------------------------------------------------------------------------- */
 
 /* init fills r in even when it fails; release accepts that. */
 qn_status qn_onnx_reader_init(qn_onnx_reader *r, qn_source *src, uint64_t size, const qn_limits *limits, int dir_fd, qn_error *err);
-void      qn_onnx_reader_release(qn_onnx_reader *r);
+void qn_onnx_reader_release(qn_onnx_reader *r);
 
 /* Spend structure or weight bytes. Fail with QN_ERR_LIMIT. */
 qn_status qn_onnx_spend(qn_onnx_reader *r, uint64_t n, uint64_t bytes_each);
@@ -120,7 +120,7 @@ qn_status qn_onnx_read_graph(qn_onnx_reader *r, int32_t scope);
 qn_status qn_onnx_read_attr(qn_onnx_reader *r, int32_t scope, const qn_onnx_span *span, qn_attr *out);
 /* out is set whole. symbol_stem: name for dimensions without one, NULL: they stay unknown. */
 qn_status qn_onnx_read_type(qn_onnx_reader *r, qn_dims *dims, const qn_onnx_span *span, const char *symbol_stem, qn_type *out);
-void      qn_onnx_no_type(qn_type *out);
+void qn_onnx_no_type(qn_type *out);
 /* DataType of ONNX -> dtype. Fails with QN_ERR_UNSUPPORTED, QN_ERR_FORMAT naming `what`. 0 gives QN_DTYPE_NONE. */
 qn_status qn_onnx_dtype(uint64_t data_type, const char *what, qn_dtype *out, qn_error *err);
 
@@ -128,16 +128,16 @@ qn_status qn_onnx_dtype(uint64_t data_type, const char *what, qn_dtype *out, qn_
 
 /* A TensorProto that was scanned and checked: its bytes are known to be there, and to be as many as dims say. */
 typedef struct qn_onnx_tensor {
-    const char  *name; /* "" if it has none; in r->tmp */
-    qn_dtype     dtype;
-    int32_t      rank;
-    int64_t      dims[QN_MAX_RANK];
-    size_t       count; /* elements */
-    size_t       bytes; /* dense; offsets and blob of a QN_STRING */
+    const char *name; /* "" if it has none; in r->tmp */
+    qn_dtype dtype;
+    int32_t rank;
+    int64_t dims[QN_MAX_RANK];
+    size_t count; /* elements */
+    size_t bytes; /* dense; offsets and blob of a QN_STRING */
     qn_onnx_span span;
-    uint32_t     list;    /* field with elements to decode; 0: dense bytes lie in `from` */
-    qn_source   *from;    /* borrowed from the reader, which holds it until release */
-    uint64_t     offset;
+    uint32_t list;   /* field with elements to decode; 0: dense bytes lie in `from` */
+    qn_source *from; /* borrowed from the reader, which holds it until release */
+    uint64_t offset;
 } qn_onnx_tensor;
 
 qn_status qn_onnx_scan_tensor(qn_onnx_reader *r, const qn_onnx_span *span, qn_onnx_tensor *t);
@@ -155,8 +155,8 @@ qn_status qn_onnx_weight_at(qn_onnx_reader *r, qn_source *src, uint64_t offset, 
 /* What external_data of a tensor says. */
 typedef struct qn_onnx_location {
     const char *location; /* NULL: not given */
-    uint64_t    offset, length;
-    bool        has_offset, has_length, has_checksum;
+    uint64_t offset, length;
+    bool has_offset, has_length, has_checksum;
 } qn_onnx_location;
 
 /* Take the entry that is the current field. */

@@ -1,6 +1,6 @@
 /* core/onnx/scope.c - names of one graph.
- * A name becomes a value when it is first seen, whether defined or read: files need not be sorted. What is defined and what is read is marked
- * beside it; when the whole graph was seen, a name that is read and not defined must come from a graph around it. */
+ * A name becomes a value when it is first seen, whether defined or read: files need not be sorted. What is defined and what is read is
+ * marked beside it; when the whole graph was seen, a name that is read and not defined must come from a graph around it. */
 #include "core/onnx/read.h"
 
 #include "core/base/checked.h"

@@ -1,6 +1,6 @@
 /* core/onnx/sparse.c - SparseTensorProto -> a weight that is dense when read.
- * Only what the file holds is kept: positions and values. The dense bytes are made as they are asked for, by a source of their own, so that a few
- * bytes with huge dims cost no memory here.
+ * Only what the file holds is kept: positions and values. The dense bytes are made as they are asked for, by a source of their own, so
+ * that a few bytes with huge dims cost no memory here.
  * Source:  onnx.proto, SparseTensorProto: indices int64 [nnz] (row-major position) or [nnz, rank], ascending, no duplicates. */
 #include "core/onnx/read.h"
 
@@ -12,12 +12,12 @@
 #include <string.h>
 
 typedef struct sparse_source {
-    qn_source  base; /* first: a qn_source * is a sparse_source * */
+    qn_source base; /* first: a qn_source * is a sparse_source * */
     atomic_int refs;
-    uint64_t  *at;     /* [n] byte offset of each value in the dense tensor, ascending; owned */
-    char      *values; /* [n * elem], owned */
-    size_t     n, elem;
-    uint64_t   bytes;
+    uint64_t *at; /* [n] byte offset of each value in the dense tensor, ascending; owned */
+    char *values; /* [n * elem], owned */
+    size_t n, elem;
+    uint64_t bytes;
 } sparse_source;
 
 static qn_status sparse_read(qn_source *src, uint64_t offset, void *dst, size_t n, qn_error *err)
@@ -26,7 +26,8 @@ static qn_status sparse_read(qn_source *src, uint64_t offset, void *dst, size_t 
     size_t lo = 0, hi = s->n;
 
     if (offset > s->bytes || n > s->bytes - offset)
-        return qn_error_set(err, QN_ERR_FORMAT, "sparse tensor of %" PRIu64 " bytes ends before byte %" PRIu64 " + %zu", s->bytes, offset, n);
+        return qn_error_set(err, QN_ERR_FORMAT, "sparse tensor of %" PRIu64 " bytes ends before byte %" PRIu64 " + %zu", s->bytes, offset,
+                            n);
     memset(dst, 0, n);
     while (lo < hi) { /* first value that ends beyond offset */
         size_t mid = lo + (hi - lo) / 2;
@@ -76,7 +77,7 @@ static sparse_source *sparse_create(size_t n, size_t elem, uint64_t bytes)
 
 /* What the message says, before it is judged. */
 typedef struct sparse_scan {
-    qn_onnx_span   values_span, indices_span;
+    qn_onnx_span values_span, indices_span;
     qn_onnx_tensor values, indices;
     qn_onnx_tensor dense; /* dtype, rank, dims, count, bytes of the result */
 } sparse_scan;
@@ -136,11 +137,13 @@ static qn_status judge_message(qn_onnx_reader *r, sparse_scan *s)
     if (v->dtype == QN_STRING) return qn_error_set(r->err, QN_ERR_UNSUPPORTED, "sparse tensor of strings");
     if (v->rank != 1) return qn_error_set(r->err, QN_ERR_FORMAT, "values of a sparse tensor have rank %" PRId32 ", expected 1", v->rank);
     if (s->dense.rank == 0) return qn_error_set(r->err, QN_ERR_FORMAT, "sparse tensor without dims");
-    if (x->dtype != QN_I64) return qn_error_set(r->err, QN_ERR_FORMAT, "indices of a sparse tensor are %s, expected i64", qn_dtype_name(x->dtype));
+    if (x->dtype != QN_I64)
+        return qn_error_set(r->err, QN_ERR_FORMAT, "indices of a sparse tensor are %s, expected i64", qn_dtype_name(x->dtype));
     if (!(x->rank == 1 && x->dims[0] == v->dims[0]) && !(x->rank == 2 && x->dims[0] == v->dims[0] && x->dims[1] == s->dense.rank)) {
         char shown[64];
 
-        return qn_error_set(r->err, QN_ERR_FORMAT, "indices of a sparse tensor have shape %s, expected [%" PRId64 "] or [%" PRId64 ",%" PRId32 "]",
+        return qn_error_set(r->err, QN_ERR_FORMAT,
+                            "indices of a sparse tensor have shape %s, expected [%" PRId64 "] or [%" PRId64 ",%" PRId32 "]",
                             qn_shape_print(x->rank, x->dims, shown, sizeof shown), v->dims[0], v->dims[0], s->dense.rank);
     }
     st = qn_shape_count(s->dense.rank, s->dense.dims, &count, r->err);

@@ -12,8 +12,8 @@
 #define QN_SPOOL_CHUNK ((size_t)1 << 20)
 
 typedef struct qn_spool {
-    char   **chunks; /* [n_chunks] of QN_SPOOL_CHUNK bytes each */
-    size_t   n_chunks, cap_chunks;
+    char **chunks; /* [n_chunks] of QN_SPOOL_CHUNK bytes each */
+    size_t n_chunks, cap_chunks;
     uint64_t bytes, limit_bytes;
 } qn_spool;
 

@@ -1,6 +1,6 @@
 /* core/onnx/tensor.c - TensorProto: first where its bytes are and whether they can be what dims say, then the bytes.
- * A tensor is scanned before anything is allocated for it: raw_data must have exactly the bytes of dims * dtype, a list of numbers at least one
- * byte for each, external data must lie inside its file. So a few bytes that claim to be a large tensor cost nothing. */
+ * A tensor is scanned before anything is allocated for it: raw_data must have exactly the bytes of dims * dtype, a list of numbers at
+ * least one byte for each, external data must lie inside its file. So a few bytes that claim to be a large tensor cost nothing. */
 #include "core/onnx/read.h"
 
 #include "core/base/checked.h"
@@ -28,14 +28,14 @@ enum {
 
 /* What a scan gathers before it judges. */
 typedef struct scan {
-    qn_onnx_span     raw, first; /* first: a list's first chunk, if packed */
-    uint32_t         list;       /* the list field that has elements; 0: none */
-    uint64_t         list_max;   /* elements it can have at most */
-    uint64_t         n_chunks, blob_bytes;
-    uint64_t         data_type, location;
-    int32_t          rank;
+    qn_onnx_span raw, first; /* first: a list's first chunk, if packed */
+    uint32_t list;           /* the list field that has elements; 0: none */
+    uint64_t list_max;       /* elements it can have at most */
+    uint64_t n_chunks, blob_bytes;
+    uint64_t data_type, location;
+    int32_t rank;
     qn_onnx_location where;
-    bool             has_where;
+    bool has_where;
 } scan;
 
 static uint32_t list_of(qn_dtype dtype)
@@ -54,7 +54,10 @@ static uint32_t list_of(qn_dtype dtype)
 /* How one element of a list looks when it is not packed. */
 static qn_wire list_wire(uint32_t field)
 {
-    return field == FLOAT_DATA ? QN_WIRE_FIXED32 : field == DOUBLE_DATA ? QN_WIRE_FIXED64 : field == STRING_DATA ? QN_WIRE_BYTES : QN_WIRE_VARINT;
+    return field == FLOAT_DATA    ? QN_WIRE_FIXED32
+           : field == DOUBLE_DATA ? QN_WIRE_FIXED64
+           : field == STRING_DATA ? QN_WIRE_BYTES
+                                  : QN_WIRE_VARINT;
 }
 
 /* Bytes one element takes at least. */
@@ -183,7 +186,8 @@ static qn_status judge(qn_onnx_reader *r, const scan *s, qn_onnx_tensor *t)
     st = judge_size(r, s, t);
     if (st) return st;
     if ((s->raw.given || s->location == 1) && s->list)
-        return qn_error_set(r->err, QN_ERR_FORMAT, "data in both field %" PRIu32 " and %s", s->list, s->raw.given ? "raw_data" : "external_data");
+        return qn_error_set(r->err, QN_ERR_FORMAT, "data in both field %" PRIu32 " and %s", s->list,
+                            s->raw.given ? "raw_data" : "external_data");
     if (s->location > 1) return qn_error_set(r->err, QN_ERR_FORMAT, "data_location %" PRId64 ", expected 0 or 1", (int64_t)s->location);
     if (s->has_where != (s->location == 1) || (s->has_where && s->raw.given))
         return qn_error_set(r->err, QN_ERR_FORMAT, "external_data and data_location contradict each other");
@@ -198,8 +202,8 @@ static qn_status judge(qn_onnx_reader *r, const scan *s, qn_onnx_tensor *t)
         t->list = STRING_DATA; /* no strings still have one offset */
         return QN_OK;
     }
-    return qn_error_set(r->err, QN_ERR_FORMAT, "%s %" PRIu64 " bytes, expected %zu from dims and dtype", s->raw.given ? "raw_data has" : "data has",
-                        s->raw.end - s->raw.begin, t->bytes);
+    return qn_error_set(r->err, QN_ERR_FORMAT, "%s %" PRIu64 " bytes, expected %zu from dims and dtype",
+                        s->raw.given ? "raw_data has" : "data has", s->raw.end - s->raw.begin, t->bytes);
 }
 
 qn_status qn_onnx_scan_tensor(qn_onnx_reader *r, const qn_onnx_span *span, qn_onnx_tensor *t)
@@ -289,7 +293,8 @@ static qn_status fill_chunk(qn_onnx_reader *r, const qn_onnx_tensor *t, void *ds
     } else if (t->dtype == QN_F64) {
         ((uint64_t *)dst)[*i] = p->value;
     } else if (!store_int(t->dtype, p->value, dst, *i)) {
-        return qn_error_set(r->err, QN_ERR_FORMAT, "element %zu is %" PRId64 ", outside %s", *i, (int64_t)p->value, qn_dtype_name(t->dtype));
+        return qn_error_set(r->err, QN_ERR_FORMAT, "element %zu is %" PRId64 ", outside %s", *i, (int64_t)p->value,
+                            qn_dtype_name(t->dtype));
     }
     (*i)++;
     return QN_OK;

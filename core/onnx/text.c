@@ -83,8 +83,8 @@ qn_status qn_onnx_name(qn_onnx_reader *r, qn_arena *a, const char *what, const c
 
     if (!qn_proto_expect(p, QN_WIRE_BYTES)) return p->status;
     if (p->end - p->begin > QN_ONNX_NAME_MAX)
-        return qn_error_set(r->err, QN_ERR_LIMIT, "%s at byte %" PRIu64 " has %" PRIu64 " bytes, at most %" PRIu64 " allowed", what, p->begin,
-                            p->end - p->begin, QN_ONNX_NAME_MAX);
+        return qn_error_set(r->err, QN_ERR_LIMIT, "%s at byte %" PRIu64 " has %" PRIu64 " bytes, at most %" PRIu64 " allowed", what,
+                            p->begin, p->end - p->begin, QN_ONNX_NAME_MAX);
     st = payload(r, a, &s, &n);
     if (st) return st;
     if (!is_text(s, n)) return qn_error_set(r->err, QN_ERR_FORMAT, "%s at byte %" PRIu64 " is not UTF-8 without NUL", what, p->begin);
@@ -106,7 +106,8 @@ qn_status qn_onnx_entry(qn_onnx_reader *r, qn_arena *a, const char *what, const 
             st = qn_onnx_name(r, a, what, key);
         } else if (p->field == 2) { /* a value may be longer than a name: tokenizers and class lists live in metadata */
             st = qn_onnx_bytes(r, a, &s, &n);
-            if (!st && !is_text(s, n)) st = qn_error_set(r->err, QN_ERR_FORMAT, "%s '%.40s': its value is not UTF-8 without NUL", what, *key);
+            if (!st && !is_text(s, n))
+                st = qn_error_set(r->err, QN_ERR_FORMAT, "%s '%.40s': its value is not UTF-8 without NUL", what, *key);
             if (!st) *value = s;
         }
     }

@@ -15,24 +15,43 @@ void qn_onnx_no_type(qn_type *out)
 qn_status qn_onnx_dtype(uint64_t data_type, const char *what, qn_dtype *out, qn_error *err)
 {
     static const struct {
-        qn_dtype    dtype;
+        qn_dtype dtype;
         const char *name;
     } table[] = {
-        { QN_DTYPE_NONE, "undefined" }, { QN_F32, "float" },        { QN_U8, "uint8" },
-        { QN_I8, "int8" },              { QN_U16, "uint16" },       { QN_I16, "int16" },
-        { QN_I32, "int32" },            { QN_I64, "int64" },        { QN_STRING, "string" },
-        { QN_BOOL, "bool" },            { QN_F16, "float16" },      { QN_F64, "double" },
-        { QN_U32, "uint32" },           { QN_U64, "uint64" },       { QN_DTYPE_NONE, "complex64" },
-        { QN_DTYPE_NONE, "complex128" }, { QN_BF16, "bfloat16" },   { QN_DTYPE_NONE, "float8e4m3fn" },
-        { QN_DTYPE_NONE, "float8e4m3fnuz" }, { QN_DTYPE_NONE, "float8e5m2" }, { QN_DTYPE_NONE, "float8e5m2fnuz" },
-        { QN_DTYPE_NONE, "uint4" },     { QN_DTYPE_NONE, "int4" },  { QN_DTYPE_NONE, "float4e2m1" },
-        { QN_DTYPE_NONE, "float8e8m0" }, { QN_DTYPE_NONE, "uint2" }, { QN_DTYPE_NONE, "int2" },
+        { QN_DTYPE_NONE, "undefined" },
+        { QN_F32, "float" },
+        { QN_U8, "uint8" },
+        { QN_I8, "int8" },
+        { QN_U16, "uint16" },
+        { QN_I16, "int16" },
+        { QN_I32, "int32" },
+        { QN_I64, "int64" },
+        { QN_STRING, "string" },
+        { QN_BOOL, "bool" },
+        { QN_F16, "float16" },
+        { QN_F64, "double" },
+        { QN_U32, "uint32" },
+        { QN_U64, "uint64" },
+        { QN_DTYPE_NONE, "complex64" },
+        { QN_DTYPE_NONE, "complex128" },
+        { QN_BF16, "bfloat16" },
+        { QN_DTYPE_NONE, "float8e4m3fn" },
+        { QN_DTYPE_NONE, "float8e4m3fnuz" },
+        { QN_DTYPE_NONE, "float8e5m2" },
+        { QN_DTYPE_NONE, "float8e5m2fnuz" },
+        { QN_DTYPE_NONE, "uint4" },
+        { QN_DTYPE_NONE, "int4" },
+        { QN_DTYPE_NONE, "float4e2m1" },
+        { QN_DTYPE_NONE, "float8e8m0" },
+        { QN_DTYPE_NONE, "uint2" },
+        { QN_DTYPE_NONE, "int2" },
     };
     char shown[QN_ONNX_SHORT];
 
     *out = QN_DTYPE_NONE;
     if (data_type >= sizeof table / sizeof *table)
-        return qn_error_set(err, QN_ERR_FORMAT, "'%s': data type %" PRId64 " is none of ONNX", qn_onnx_short(what, shown), (int64_t)data_type);
+        return qn_error_set(err, QN_ERR_FORMAT, "'%s': data type %" PRId64 " is none of ONNX", qn_onnx_short(what, shown),
+                            (int64_t)data_type);
     *out = table[data_type].dtype;
     if (*out == QN_DTYPE_NONE && data_type != 0)
         return qn_error_set(err, QN_ERR_UNSUPPORTED, "'%s': dtype %s", qn_onnx_short(what, shown), table[data_type].name);
@@ -69,7 +88,8 @@ static qn_status read_dim(qn_onnx_reader *r, qn_dims *dims, const char *stem, in
     if (st) return st;
     qn_proto_leave(p);
     *out = QN_DIM_UNKNOWN;
-    if (has_value && value < -1) return qn_error_set(r->err, QN_ERR_FORMAT, "dimension %" PRId32 " is %" PRId64 ", expected 0 or more", axis, value);
+    if (has_value && value < -1)
+        return qn_error_set(r->err, QN_ERR_FORMAT, "dimension %" PRId32 " is %" PRId64 ", expected 0 or more", axis, value);
     if (has_value && value >= 0) { /* -1 is how some exporters write a free dimension */
         *out = qn_dims_const(dims, value);
     } else if (param && !says_nothing(param)) {
@@ -95,8 +115,7 @@ static qn_status read_shape(qn_onnx_reader *r, qn_dims *dims, const char *stem, 
     out->rank = 0;
     while (!st && qn_proto_next(p)) {
         if (p->field != 1) continue;
-        if (out->rank == QN_MAX_RANK)
-            return qn_error_set(r->err, QN_ERR_UNSUPPORTED, "more than %d dimensions", QN_MAX_RANK);
+        if (out->rank == QN_MAX_RANK) return qn_error_set(r->err, QN_ERR_UNSUPPORTED, "more than %d dimensions", QN_MAX_RANK);
         st = qn_onnx_spend(r, 1, 64 + (stem ? strlen(stem) : 0));
         if (!st) st = read_dim(r, dims, stem, out->rank, &out->dims[out->rank]);
         if (!st) out->rank++;

@@ -404,10 +404,12 @@ qn_status qn_move_lower_work(qn_lower *lo, size_t bytes, qn_error *err)
 qn_status qn_move_work_begin(const qn_run *r, size_t bytes, qn_move_work *w, qn_error *err)
 {
     const size_t *have = r->state;
+    size_t        room;
 
     *w = (qn_move_work){ r->scratch, NULL };
     if (have && *have >= bytes) return QN_OK;
-    w->mem = w->heap = malloc(bytes ? bytes : 1);
+    if (qn_size_align(bytes ? bytes : 1, 64, &room)) w->mem = w->heap = aligned_alloc(64, room); /* as a plan's scratch is */
+    else w->mem = NULL;
     return w->mem ? QN_OK : qn_error_set(err, QN_ERR_NOMEM, "%zu bytes of work memory", bytes);
 }
 

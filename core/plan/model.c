@@ -124,6 +124,7 @@ void qn_model_unref(qn_model *m)
     qn_graph_destroy(m->lowered);
     qn_graph_destroy(m->canonical);
     qn_graph_destroy(m->import);
+    if (m->info.source) m->info.source->unref(m->info.source);
     qn_store_unref(m->store);
     qn_map_release(&m->text_index);
     free(m->texts);
@@ -207,6 +208,8 @@ qn_status qn_model_plan(qn_model *m, const qn_tensor *shapes, int64_t rows, int 
         if (st == QN_OK && free_rows) atomic_store_explicit(&m->batch_free, false, memory_order_relaxed);
     }
     free(words);
+    /* What the plan needs is packed by now: the decompressed file need not be held beside it. */
+    if (m->info.source->trim) m->info.source->trim(m->info.source);
     return st;
 }
 

@@ -6,11 +6,11 @@
 
 #include "quern/error.h"
 
-#define QN_CPU_AVX2 0x01u        /* AVX2, and the OS saves ymm */
-#define QN_CPU_FMA 0x02u         /* FMA3 */
-#define QN_CPU_AVX512 0x04u      /* AVX-512 F, BW, DQ, VL, and the OS saves zmm */
+#define QN_CPU_AVX2        0x01u /* AVX2, and the OS saves ymm */
+#define QN_CPU_FMA         0x02u /* FMA3 */
+#define QN_CPU_AVX512      0x04u /* AVX-512 F, BW, DQ, VL, and the OS saves zmm */
 #define QN_CPU_AVX512_VNNI 0x08u /* AVX-512 VNNI: vpdpbusd */
-#define QN_CPU_F16C 0x10u        /* half-precision conversion */
+#define QN_CPU_F16C        0x10u /* half-precision conversion */
 
 /** What this CPU and this operating system offer. */
 unsigned qn_cpu_detect(void);

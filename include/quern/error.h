@@ -20,7 +20,7 @@ typedef enum qn_status {
 
 typedef struct qn_error {
     qn_status status;
-    char      message[192]; /* one line, UTF-8: what was found, what was expected, where; no paths, no addresses */
+    char message[192]; /* one line, UTF-8: what was found, what was expected, where; no paths, no addresses */
 } qn_error;
 
 /** Fill *err (NULL is allowed) with status and a formatted line, cut to fit; control bytes and broken UTF-8 become '?'.

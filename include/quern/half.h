@@ -4,10 +4,10 @@
 
 #include <stdint.h>
 
-float    qn_f16_to_f32(uint16_t h);
-uint16_t qn_f32_to_f16(float f); /* NaN stays NaN; beyond 65504 becomes infinity */
+float qn_f16_to_f32(uint16_t h);
+uint16_t qn_f32_to_f16(float f);  /* NaN stays NaN; beyond 65504 becomes infinity */
 uint16_t qn_f64_to_f16(double d); /* rounded once */
-float    qn_bf16_to_f32(uint16_t b);
+float qn_bf16_to_f32(uint16_t b);
 uint16_t qn_f32_to_bf16(float f);
 
 #endif

@@ -22,7 +22,7 @@ typedef enum qn_json_token {
     QN_JSON_TRUE,
     QN_JSON_FALSE,
     QN_JSON_NULL,
-    QN_JSON_NAN,      /* only with allow_nan: the bare words NaN, Infinity, -Infinity */
+    QN_JSON_NAN, /* only with allow_nan: the bare words NaN, Infinity, -Infinity */
     QN_JSON_INF,
     QN_JSON_MINUS_INF,
 } qn_json_token;
@@ -34,22 +34,22 @@ typedef qn_status qn_json_fn(void *user, qn_json_token token, const char *text, 
 
 typedef struct qn_json {
     qn_json_fn *fn;
-    void       *user;
-    bool        allow_nan;
-    int32_t     max_depth;      /* <= QN_JSON_MAX_DEPTH */
-    size_t      max_text;       /* bytes of one string or number */
+    void *user;
+    bool allow_nan;
+    int32_t max_depth; /* <= QN_JSON_MAX_DEPTH */
+    size_t max_text;   /* bytes of one string or number */
     /* private */
-    uint64_t    offset;         /* bytes before the current piece */
-    uint64_t    is_object;      /* bit d: the container at depth d is an object */
-    int32_t     depth;
-    int         expect;
-    int         lex;            /* state inside a token */
-    uint32_t    utf8_need, utf8_code, utf8_min;
-    uint32_t    escape_code, escape_high;
-    int         escape_digits;
-    char       *text;           /* owned: a token that spans pieces, or a decoded string */
-    size_t      len, cap;
-    bool        failed;
+    uint64_t offset;    /* bytes before the current piece */
+    uint64_t is_object; /* bit d: the container at depth d is an object */
+    int32_t depth;
+    int expect;
+    int lex; /* state inside a token */
+    uint32_t utf8_need, utf8_code, utf8_min;
+    uint32_t escape_code, escape_high;
+    int escape_digits;
+    char *text; /* owned: a token that spans pieces, or a decoded string */
+    size_t len, cap;
+    bool failed;
 } qn_json;
 
 void qn_json_init(qn_json *j, qn_json_fn *fn, void *user, bool allow_nan, int32_t max_depth, size_t max_text);
@@ -57,6 +57,6 @@ void qn_json_init(qn_json *j, qn_json_fn *fn, void *user, bool allow_nan, int32_
 qn_status qn_json_feed(qn_json *j, const char *data, size_t n, qn_error *err);
 /* The document must be complete. */
 qn_status qn_json_finish(qn_json *j, qn_error *err);
-void      qn_json_release(qn_json *j);
+void qn_json_release(qn_json *j);
 
 #endif

@@ -19,12 +19,12 @@ typedef struct qn_session qn_session; /* a model with room to run in: one thread
 
 /* What a file may cost. Every field has a default (0 means the default). */
 typedef struct qn_limits {
-    uint64_t file_bytes;     /* the file as read, and a .zst after decompression; default 8 GiB */
-    uint64_t weight_bytes;   /* all initializers after decoding; default 8 GiB */
-    uint64_t arena_bytes;    /* activations of one session; default 4 GiB */
-    uint64_t plan_bytes;     /* cached plans of one model; default 64 MiB */
-    int64_t  n_nodes;        /* nodes, subgraphs included; default 100000 */
-    int32_t  depth;          /* nesting of protobuf messages and subgraphs; default 32 */
+    uint64_t file_bytes;   /* the file as read, and a .zst after decompression; default 8 GiB */
+    uint64_t weight_bytes; /* all initializers after decoding; default 8 GiB */
+    uint64_t arena_bytes;  /* activations of one session; default 4 GiB */
+    uint64_t plan_bytes;   /* cached plans of one model; default 64 MiB */
+    int64_t n_nodes;       /* nodes, subgraphs included; default 100000 */
+    int32_t depth;         /* nesting of protobuf messages and subgraphs; default 32 */
 } qn_limits;
 
 typedef enum qn_bits {
@@ -33,27 +33,27 @@ typedef enum qn_bits {
 } qn_bits;
 
 typedef struct qn_model_options {
-    unsigned  cpu;        /* QN_CPU_* flags that plans may use; see qn_cpu_detect() */
-    qn_bits   bits;
+    unsigned cpu; /* QN_CPU_* flags that plans may use; see qn_cpu_detect() */
+    qn_bits bits;
     qn_limits limits;
-    qn_store *store;      /* where weights live; NULL: a store of this model's own */
-    bool      all_values; /* keep every value of the lowered graph readable after a run (no arena reuse) */
+    qn_store *store; /* where weights live; NULL: a store of this model's own */
+    bool all_values; /* keep every value of the lowered graph readable after a run (no arena reuse) */
 } qn_model_options;
 
 /** One input or output as the file declares it. */
 typedef struct qn_port {
-    const char *name;              /* UTF-8, owned by the model */
-    qn_dtype    dtype;
-    int32_t     rank;              /* -1: the file does not say */
-    int64_t     dims[QN_MAX_RANK]; /* -1: not fixed */
+    const char *name; /* UTF-8, owned by the model */
+    qn_dtype dtype;
+    int32_t rank;                     /* -1: the file does not say */
+    int64_t dims[QN_MAX_RANK];        /* -1: not fixed */
     const char *symbols[QN_MAX_RANK]; /* name of a dimension that is not fixed, or NULL */
-    bool        optional;          /* an input with a default (it is also an initializer), may be left out */
+    bool optional;                    /* an input with a default (it is also an initializer), may be left out */
 } qn_port;
 
 /** A store for weights; refcounted. */
 qn_status qn_store_create(qn_store **out, qn_error *err);
 qn_store *qn_store_ref(qn_store *store);
-void      qn_store_unref(qn_store *store);
+void qn_store_unref(qn_store *store);
 /** Bytes the store holds now, each blob counted once. */
 uint64_t qn_store_bytes(const qn_store *store);
 
@@ -67,8 +67,8 @@ qn_model *qn_model_ref(qn_model *model);
 /** Drop a reference; the last one frees the model. NULL is allowed. */
 void qn_model_unref(qn_model *model);
 
-int32_t        qn_model_n_inputs(const qn_model *model);
-int32_t        qn_model_n_outputs(const qn_model *model);
+int32_t qn_model_n_inputs(const qn_model *model);
+int32_t qn_model_n_outputs(const qn_model *model);
 const qn_port *qn_model_input(const qn_model *model, int32_t i);
 const qn_port *qn_model_output(const qn_model *model, int32_t i);
 
@@ -87,12 +87,12 @@ uint64_t qn_model_weight_bytes(const qn_model *model);
 
 /** One line of `quern inspect`: a step of the plan for the model's default shapes. Strings are owned by the model. */
 typedef struct qn_step_info {
-    const char *node;     /* name of the node, or of its first output */
-    const char *op;       /* "Conv", "QLinearConv", "quern.FusedConv" */
-    const char *kernel;   /* "f32_14x32__avx512"; "plain" where there is only one way */
-    const char *why;      /* why not a better kernel, or "" */
-    int64_t     n_params; /* weights it reads */
-    uint64_t    weight_bytes;
+    const char *node;   /* name of the node, or of its first output */
+    const char *op;     /* "Conv", "QLinearConv", "quern.FusedConv" */
+    const char *kernel; /* "f32_14x32__avx512"; "plain" where there is only one way */
+    const char *why;    /* why not a better kernel, or "" */
+    int64_t n_params;   /* weights it reads */
+    uint64_t weight_bytes;
 } qn_step_info;
 
 /** Plan with every free dimension set to `free_dim` (1 is usual) and report its steps.
@@ -101,8 +101,8 @@ qn_status qn_model_steps(qn_model *model, int64_t free_dim, qn_step_info **steps
 
 /** Counts for `quern inspect`: parameters (elements of initializers), bytes in the file and bytes as held, by form. */
 typedef struct qn_model_stats {
-    int64_t  n_params, n_nodes_import, n_nodes_canonical, n_nodes_lowered;
-    int64_t  opset;        /* of ai.onnx */
+    int64_t n_params, n_nodes_import, n_nodes_canonical, n_nodes_lowered;
+    int64_t opset;         /* of ai.onnx */
     uint64_t file_bytes;   /* as stored */
     uint64_t import_bytes; /* initializers as written */
     uint64_t held_bytes;   /* in the store, for this model */
@@ -112,21 +112,21 @@ void qn_model_get_stats(const qn_model *model, qn_model_stats *out);
 /** An op of the file and how many nodes (subgraphs left out) use it: "Conv", "com.example.Foo". Strings are owned by the model. */
 typedef struct qn_op_count {
     const char *op;
-    int64_t     n_nodes;
+    int64_t n_nodes;
 } qn_op_count;
 /** Ops as the file has them, most frequent first; *counts is an array of *n the caller frees with free(). Fails with QN_ERR_NOMEM. */
 qn_status qn_model_op_counts(qn_model *model, qn_op_count **counts, int32_t *n, qn_error *err);
 
 /* What happens around a step; set before a run, called on the running thread. */
 typedef struct qn_run_hooks {
-    bool (*cancelled)(void *user);                        /* asked between steps; NULL: never */
+    bool (*cancelled)(void *user);                         /* asked between steps; NULL: never */
     void (*step)(void *user, int32_t step, bool finished); /* before and after each step; NULL: none */
     void *user;
 } qn_run_hooks;
 
 /** A session; team may be NULL (one thread) and stays the caller's. The session holds a reference to the model. */
 qn_status qn_session_create(qn_model *model, qn_team *team, qn_session **out, qn_error *err);
-void      qn_session_destroy(qn_session *session);
+void qn_session_destroy(qn_session *session);
 /** Run on another team from now on; it must have the size of the first one (NULL counts as 1). */
 void qn_session_set_team(qn_session *session, qn_team *team);
 
@@ -142,7 +142,7 @@ qn_status qn_session_run(qn_session *session, const qn_tensor *inputs, qn_tensor
 /** Number of values kept by `all_values`, and the i-th one after a run: its name in the file and its tensor (dtype NONE if it has
  *  none: a sequence, or in a branch not taken). */
 int32_t qn_session_n_values(const qn_session *session);
-void    qn_session_value(const qn_session *session, int32_t i, const char **name, qn_tensor *out);
+void qn_session_value(const qn_session *session, int32_t i, const char **name, qn_tensor *out);
 
 /** Name of a step of the plan that ran last, for profiles; step as in qn_run_hooks. Strings are owned by the session. */
 void qn_session_step(const qn_session *session, int32_t step, qn_step_info *out);

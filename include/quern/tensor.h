@@ -35,10 +35,10 @@ typedef enum qn_dtype {
 
 typedef struct qn_tensor {
     qn_dtype dtype;
-    int32_t  rank;              /* 0..QN_MAX_RANK; 0 is a scalar with one element */
-    int64_t  dims[QN_MAX_RANK]; /* each >= 0 */
-    void    *data;              /* NULL allowed when it has no elements */
-    size_t   bytes;             /* exactly count * size, or for QN_STRING the whole offsets + blob */
+    int32_t rank;              /* 0..QN_MAX_RANK; 0 is a scalar with one element */
+    int64_t dims[QN_MAX_RANK]; /* each >= 0 */
+    void *data;                /* NULL allowed when it has no elements */
+    size_t bytes;              /* exactly count * size, or for QN_STRING the whole offsets + blob */
 } qn_tensor;
 
 /** Bytes of one element; 0 for QN_STRING and QN_DTYPE_NONE. */

@@ -18,39 +18,39 @@
 #include <time.h>
 
 struct qn_queue {
-    qn_call        *head, **tail; /* waiting calls in order of arrival */
-    qn_queue       *next_ready;   /* ring of queues with waiting calls; NULL when not in it */
-    bool            in_ring;
-    int64_t         n_waiting; /* calls in the list */
-    qn_queue_stats  stats;
+    qn_call *head, **tail; /* waiting calls in order of arrival */
+    qn_queue *next_ready;  /* ring of queues with waiting calls; NULL when not in it */
+    bool in_ring;
+    int64_t n_waiting; /* calls in the list */
+    qn_queue_stats stats;
     pthread_mutex_t stats_mu; /* guards stats; innermost */
 };
 
 typedef struct qn_worker {
-    pthread_t   thread;
+    pthread_t thread;
     qn_batcher *batcher;
-    qn_team    *team;    /* NULL: one thread */
-    void       *gather;  /* input rows of a batch, grown on demand */
-    size_t      gather_bytes;
-    bool        started;
+    qn_team *team; /* NULL: one thread */
+    void *gather;  /* input rows of a batch, grown on demand */
+    size_t gather_bytes;
+    bool started;
 } qn_worker;
 
 struct qn_batcher {
     qn_batcher_options opt;
-    pthread_mutex_t    mu;   /* guards the ring, every queue's list, waiting_bytes, stopping */
-    pthread_cond_t     wake; /* CLOCK_MONOTONIC */
-    qn_queue          *ring_head, *ring_tail;
-    uint64_t           waiting_bytes;
-    int                idle;
-    bool               stopping;
-    qn_worker         *workers; /* [n_workers] */
+    pthread_mutex_t mu;  /* guards the ring, every queue's list, waiting_bytes, stopping */
+    pthread_cond_t wake; /* CLOCK_MONOTONIC */
+    qn_queue *ring_head, *ring_tail;
+    uint64_t waiting_bytes;
+    int idle;
+    bool stopping;
+    qn_worker *workers; /* [n_workers] */
 };
 
 /* The calls of one run, in order, and what they share. */
 typedef struct qn_batch {
     qn_call *first;
-    int32_t  n_calls;
-    int64_t  rows;
+    int32_t n_calls;
+    int64_t rows;
 } qn_batch;
 
 static uint64_t now_us(void)
@@ -199,8 +199,8 @@ static bool may_batch(const qn_call *c)
 static void batch_form(qn_batcher *b, qn_queue *q, uint64_t now, qn_batch *batch, qn_call **lost)
 {
     qn_call **keep_tail = &q->head, **batch_tail = &batch->first, **lost_tail = lost;
-    qn_call  *c = q->head;
-    int64_t   max_rows = 0;
+    qn_call *c = q->head;
+    int64_t max_rows = 0;
 
     memset(batch, 0, sizeof *batch);
     *lost = NULL;
@@ -236,9 +236,9 @@ static void batch_form(qn_batcher *b, qn_queue *q, uint64_t now, qn_batch *batch
 /* Under the lock: should an idle worker wait for more rows? Sets hold_until_us on the first look. */
 static bool hold_back(const qn_queue *q, uint64_t now, uint64_t *until)
 {
-    const qn_call           *c = q->head;
+    const qn_call *c = q->head;
     const qn_model_settings *s = qn_version_settings(c->version);
-    int64_t                  rows = 0;
+    int64_t rows = 0;
 
     if (s->max_queue_delay_us <= 0 || !may_batch(c)) return false;
     for (; c && rows < s->max_batch_rows; c = c->next) rows += c->rows;
@@ -258,8 +258,8 @@ typedef struct qn_run_watch {
 static bool all_lost(void *user)
 {
     const qn_batch *batch = ((const qn_run_watch *)user)->batch;
-    uint64_t        now = now_us();
-    const qn_call  *c = batch->first;
+    uint64_t now = now_us();
+    const qn_call *c = batch->first;
 
     for (int32_t i = 0; i < batch->n_calls; i++, c = c->next) {
         if (call_lost(c, now, NULL) == QN_OK) return false;
@@ -270,15 +270,15 @@ static bool all_lost(void *user)
 /* Run calls [batch] once. On success every call has its outputs. */
 static qn_status batch_run_once(qn_worker *w, const qn_batch *batch, qn_session *session, qn_error *err)
 {
-    qn_version  *v = batch->first->version;
-    qn_model    *model = qn_version_model(v);
+    qn_version *v = batch->first->version;
+    qn_model *model = qn_version_model(v);
     qn_run_watch watch = { batch };
     qn_run_hooks hooks = { .cancelled = all_lost, .user = &watch };
-    qn_tensor    inputs_few[QN_ROWS_FEW], outputs_few[QN_ROWS_FEW];
-    int32_t      n_in = qn_model_n_inputs(model), n_out = qn_model_n_outputs(model);
-    qn_tensor   *inputs = inputs_few, *outputs = outputs_few;
-    qn_status    st;
-    uint64_t     began;
+    qn_tensor inputs_few[QN_ROWS_FEW], outputs_few[QN_ROWS_FEW];
+    int32_t n_in = qn_model_n_inputs(model), n_out = qn_model_n_outputs(model);
+    qn_tensor *inputs = inputs_few, *outputs = outputs_few;
+    qn_status st;
+    uint64_t began;
 
     if (n_in > QN_ROWS_FEW) inputs = calloc((size_t)n_in, sizeof *inputs);
     if (n_out > QN_ROWS_FEW) outputs = calloc((size_t)n_out, sizeof *outputs);
@@ -322,8 +322,8 @@ static void batch_answer(qn_batch batch, qn_status st, const qn_error *err)
     qn_call *c = batch.first;
 
     for (int32_t i = 0; i < batch.n_calls; i++) {
-        qn_call  *next = c->next; /* done may free c */
-        qn_error  lost = { 0 };
+        qn_call *next = c->next; /* done may free c */
+        qn_error lost = { 0 };
         qn_status why;
 
         c->batch_rows = batch.rows;
@@ -340,12 +340,12 @@ static void batch_answer(qn_batch batch, qn_status st, const qn_error *err)
 /* Run, and bisect on failure with an explicit stack: at most 32 halvings of up to 2^31 calls. */
 static void batch_run(qn_worker *w, const qn_batch *whole)
 {
-    qn_batch    stack[40];
-    int         depth = 0;
+    qn_batch stack[40];
+    int depth = 0;
     qn_session *session = NULL;
     qn_version *v = qn_version_ref(whole->first->version); /* calls may be gone before the session is given back */
-    qn_error    err = { 0 };
-    qn_status   st = qn_version_acquire_session(v, w->team, &session, &err);
+    qn_error err = { 0 };
+    qn_status st = qn_version_acquire_session(v, w->team, &session, &err);
 
     if (st != QN_OK) {
         batch_answer(*whole, st, &err);
@@ -382,14 +382,14 @@ static void wait_until(qn_batcher *b, uint64_t until_us)
 /* Under the lock: find something to run, looking at each ready queue once. *until: when to look again, 0 if only a wake-up helps. */
 static bool next_batch(qn_batcher *b, qn_batch *batch, qn_call **lost, uint64_t *until)
 {
-    uint64_t  now = now_us();
+    uint64_t now = now_us();
     qn_queue *first_held = NULL;
 
     *until = 0;
     *lost = NULL;
     for (;;) {
         qn_queue *q = b->ring_head;
-        uint64_t  t = 0;
+        uint64_t t = 0;
 
         if (!q || q == first_held) return false;
         ring_pop(b);
@@ -408,7 +408,7 @@ static bool next_batch(qn_batcher *b, qn_batch *batch, qn_call **lost, uint64_t 
 
 static void *worker_main(void *arg)
 {
-    qn_worker  *w = arg;
+    qn_worker *w = arg;
     qn_batcher *b = w->batcher;
 
     pthread_mutex_lock(&b->mu);
@@ -449,9 +449,9 @@ static void *worker_main(void *arg)
 qn_status qn_batcher_submit(qn_batcher *b, qn_call *call, qn_error *err)
 {
     const qn_model_settings *s = qn_version_settings(call->version);
-    qn_queue                *q = qn_version_queue(call->version);
-    size_t                   bytes = qn_rows_input_bytes(call);
-    qn_status                st;
+    qn_queue *q = qn_version_queue(call->version);
+    size_t bytes = qn_rows_input_bytes(call);
+    qn_status st;
 
     call->queued_us = now_us();
     call->started_us = call->finished_us = 0;
@@ -494,8 +494,8 @@ qn_status qn_batcher_submit(qn_batcher *b, qn_call *call, qn_error *err)
 static qn_status worker_start(qn_worker *w, qn_error *err)
 {
     pthread_attr_t attr;
-    int            rc;
-    qn_status      st = QN_OK;
+    int rc;
+    qn_status st = QN_OK;
 
     if (w->batcher->opt.team_size > 1) st = qn_team_create(w->batcher->opt.team_size, &w->team, err);
     if (st != QN_OK) return st;
@@ -510,8 +510,8 @@ static qn_status worker_start(qn_worker *w, qn_error *err)
 
 qn_status qn_batcher_create(const qn_batcher_options *options, qn_batcher **out, qn_error *err)
 {
-    qn_status          st = QN_OK;
-    qn_batcher        *b = NULL;
+    qn_status st = QN_OK;
+    qn_batcher *b = NULL;
     pthread_condattr_t ca;
 
     *out = NULL;

@@ -22,31 +22,31 @@ typedef struct qn_call qn_call;
 
 struct qn_call {
     /* filled by the owner before submit */
-    qn_version      *version;     /* one reference, the owner's */
-    const qn_tensor *inputs;      /* [n_inputs of the model], model order, owner's memory; checked against the ports already */
-    int64_t          rows;        /* dimension 0 of every input, or 1 when the model has no batch */
-    uint64_t         deadline_us; /* CLOCK_MONOTONIC; 0: none. Passed while waiting or between nodes: QN_ERR_DEADLINE */
-    atomic_bool      cancelled;   /* set from any thread: QN_ERR_CANCELLED at the next look */
+    qn_version *version;     /* one reference, the owner's */
+    const qn_tensor *inputs; /* [n_inputs of the model], model order, owner's memory; checked against the ports already */
+    int64_t rows;            /* dimension 0 of every input, or 1 when the model has no batch */
+    uint64_t deadline_us;    /* CLOCK_MONOTONIC; 0: none. Passed while waiting or between nodes: QN_ERR_DEADLINE */
+    atomic_bool cancelled;   /* set from any thread: QN_ERR_CANCELLED at the next look */
     void (*done)(qn_call *call);
-    void            *user;
+    void *user;
     /* filled by the batcher before done */
-    qn_status        status;
-    qn_error         err;
-    qn_tensor       *outputs;     /* [n_outputs] the call's own rows, owned by the call: qn_call_release() */
-    int32_t          n_outputs;
-    uint64_t         queued_us, started_us, finished_us; /* CLOCK_MONOTONIC */
-    int64_t          batch_rows;  /* rows of the run that answered it */
+    qn_status status;
+    qn_error err;
+    qn_tensor *outputs; /* [n_outputs] the call's own rows, owned by the call: qn_call_release() */
+    int32_t n_outputs;
+    uint64_t queued_us, started_us, finished_us; /* CLOCK_MONOTONIC */
+    int64_t batch_rows;                          /* rows of the run that answered it */
     /* the batcher's while it holds the call */
-    qn_call         *next;
+    qn_call *next;
 };
 
 /* Free outputs. The version reference stays the owner's. */
 void qn_call_release(qn_call *call);
 
 typedef struct qn_batcher_options {
-    int n_workers;          /* threads that run batches, 1..256 */
-    int team_size;          /* threads that share one big op, 1..256; 1: no teams */
-    uint64_t max_bytes;     /* input bytes of all waiting calls; beyond it QN_ERR_UNAVAILABLE; 0: none */
+    int n_workers;      /* threads that run batches, 1..256 */
+    int team_size;      /* threads that share one big op, 1..256; 1: no teams */
+    uint64_t max_bytes; /* input bytes of all waiting calls; beyond it QN_ERR_UNAVAILABLE; 0: none */
     /* observation hooks; may be NULL; called without locks */
     void (*on_batch)(void *user, qn_version *v, int64_t rows, int32_t n_calls, uint64_t run_us);
     void *user;
@@ -61,13 +61,13 @@ qn_status qn_batcher_submit(qn_batcher *batcher, qn_call *call, qn_error *err);
 
 /* A version's queue, made by the registry with the version and destroyed with it (then it is empty). */
 qn_status qn_queue_create(qn_queue **out, qn_error *err);
-void      qn_queue_destroy(qn_queue *queue);
+void qn_queue_destroy(qn_queue *queue);
 
 typedef struct qn_queue_stats {
-    int64_t  waiting;                       /* calls now */
+    int64_t waiting;                                                  /* calls now */
     uint64_t n_success, n_failed, n_rejected, n_cancelled, n_expired; /* calls, cumulative */
-    uint64_t n_rows, n_batches;             /* rows answered, runs */
-    uint64_t queue_us, run_us;              /* summed over calls, over runs */
+    uint64_t n_rows, n_batches;                                       /* rows answered, runs */
+    uint64_t queue_us, run_us;                                        /* summed over calls, over runs */
 } qn_queue_stats;
 void qn_queue_get_stats(qn_queue *queue, qn_queue_stats *out);
 

@@ -28,7 +28,7 @@ bool qn_rows_same_bucket(const qn_call *a, const qn_call *b)
 size_t qn_rows_input_bytes(const qn_call *c)
 {
     int32_t n_in = qn_model_n_inputs(qn_version_model(c->version));
-    size_t  total = 0;
+    size_t total = 0;
 
     for (int32_t i = 0; i < n_in; i++) total += c->inputs[i].bytes; /* each was bounded when it was decoded */
     return total;
@@ -61,7 +61,7 @@ qn_status qn_rows_gather(const qn_call *first, int32_t n_calls, int64_t rows, in
     }
     for (int32_t i = 0; i < n_in; i++) {
         const qn_call *c = first;
-        char          *dst = (char *)*buffer + at;
+        char *dst = (char *)*buffer + at;
 
         if (inputs[i].dtype == QN_DTYPE_NONE) continue;
         inputs[i].data = dst;
@@ -100,8 +100,8 @@ static qn_status scatter_call(qn_call *c, int64_t row, bool alone, const qn_tens
 qn_status qn_rows_scatter(qn_call *first, int32_t n_calls, int64_t rows, const qn_tensor *outputs, int32_t n_out, qn_error *err)
 {
     qn_status st = QN_OK;
-    int64_t   row = 0;
-    qn_call  *c = first;
+    int64_t row = 0;
+    qn_call *c = first;
 
     for (int32_t i = 0; i < n_out && n_calls > 1; i++) {
         if (outputs[i].rank < 1 || outputs[i].dims[0] != rows || outputs[i].dtype == QN_STRING)

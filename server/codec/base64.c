@@ -15,9 +15,9 @@ static int digit(char c)
 
 qn_status qn_sink_base64(qn_sink *s, const char *text, size_t n, qn_error *err)
 {
-    char     *out = malloc(n / 4 * 3 + 3);
-    size_t    len = 0, bits = 0, padding = 0;
-    uint32_t  acc = 0;
+    char *out = malloc(n / 4 * 3 + 3);
+    size_t len = 0, bits = 0, padding = 0;
+    uint32_t acc = 0;
     qn_status st;
 
     if (!out) return qn_error_set(err, QN_ERR_NOMEM, "%zu bytes of base64", n);

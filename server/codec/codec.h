@@ -14,41 +14,41 @@
 #include "quern/model.h"
 
 typedef enum qn_body_kind {
-    QN_BODY_V2_JSON,   /* v2 infer, JSON, or JSON + binary tensors when header_bytes >= 0 */
-    QN_BODY_TFS_JSON,  /* TensorFlow Serving predict: {"instances": ..} rows or {"inputs": ..} columns; NaN and Infinity accepted */
+    QN_BODY_V2_JSON,  /* v2 infer, JSON, or JSON + binary tensors when header_bytes >= 0 */
+    QN_BODY_TFS_JSON, /* TensorFlow Serving predict: {"instances": ..} rows or {"inputs": ..} columns; NaN and Infinity accepted */
 } qn_body_kind;
 
 typedef struct qn_codec_limits {
     uint64_t body_bytes;   /* whole body */
     uint64_t tensor_bytes; /* all inputs of one request after decoding */
     uint64_t text_bytes;   /* any one string; and raw text kept when data comes before its datatype */
-    int32_t  depth;        /* nesting of arrays and objects; 64 */
+    int32_t depth;         /* nesting of arrays and objects; 64 */
 } qn_codec_limits;
 
 typedef struct qn_decoder qn_decoder;
 
 /* header_bytes: Inference-Header-Content-Length, or -1 when the request has none. model is borrowed for the decoder's life. */
-qn_status qn_decoder_create(qn_body_kind kind, const qn_model *model, int64_t header_bytes, const qn_codec_limits *limits,
-                            qn_decoder **out, qn_error *err);
-void      qn_decoder_destroy(qn_decoder *d);
+qn_status qn_decoder_create(qn_body_kind kind, const qn_model *model, int64_t header_bytes, const qn_codec_limits *limits, qn_decoder **out,
+                            qn_error *err);
+void qn_decoder_destroy(qn_decoder *d);
 
 /* The next n bytes of the body. After an error the decoder only accepts destroy. */
 qn_status qn_decoder_feed(qn_decoder *d, const void *data, size_t n, qn_error *err);
 
 typedef struct qn_wanted_output {
-    int32_t index;  /* of the model's outputs */
-    bool    binary; /* v2: as raw bytes after the JSON */
+    int32_t index; /* of the model's outputs */
+    bool binary;   /* v2: as raw bytes after the JSON */
 } qn_wanted_output;
 
 /* A decoded body; everything in it is owned by the decoder. */
 typedef struct qn_decoded {
-    const qn_tensor        *inputs;  /* [n_inputs of the model]; dtype NONE where an optional one is left out */
-    int64_t                 rows;    /* common dimension 0, or 1 */
-    const qn_wanted_output *wanted;  /* [n_wanted] in the order asked for; all outputs when the request names none */
-    int32_t                 n_wanted;
-    const char             *id;      /* v2 "id", or NULL */
-    uint64_t                timeout_us; /* v2 parameter "timeout"; 0: none */
-    bool                    row_format; /* TFS: "instances" (true) or "inputs" */
+    const qn_tensor *inputs;        /* [n_inputs of the model]; dtype NONE where an optional one is left out */
+    int64_t rows;                   /* common dimension 0, or 1 */
+    const qn_wanted_output *wanted; /* [n_wanted] in the order asked for; all outputs when the request names none */
+    int32_t n_wanted;
+    const char *id;      /* v2 "id", or NULL */
+    uint64_t timeout_us; /* v2 parameter "timeout"; 0: none */
+    bool row_format;     /* TFS: "instances" (true) or "inputs" */
 } qn_decoded;
 
 /* The body is complete: check everything and hand out the result. */

@@ -84,7 +84,8 @@ static qn_status raw_prepare(qn_decoder *d, qn_error *err)
     const qn_port *p = d->n_inputs == 1 ? qn_model_input(d->model, 0) : NULL;
 
     if (!p || p->rank < 0 || p->dtype == QN_STRING)
-        return qn_error_set(err, QN_ERR_INVALID, "Inference-Header-Content-Length: 0 needs a model with one input of known rank and fixed-size dtype");
+        return qn_error_set(err, QN_ERR_INVALID,
+                            "Inference-Header-Content-Length: 0 needs a model with one input of known rank and fixed-size dtype");
     d->given[0].given = true;
     d->given[0].rank = -1;
     d->given[0].binary_bytes = 0;
@@ -97,9 +98,9 @@ static qn_status raw_prepare(qn_decoder *d, qn_error *err)
 static qn_status raw_finish(qn_decoder *d, qn_error *err)
 {
     const qn_port *p = qn_model_input(d->model, 0);
-    qn_given      *g = &d->given[0];
-    int64_t        known = 1, elems = (int64_t)(g->sink.len / qn_dtype_size(p->dtype));
-    int32_t        free_dim = -1;
+    qn_given *g = &d->given[0];
+    int64_t known = 1, elems = (int64_t)(g->sink.len / qn_dtype_size(p->dtype));
+    int32_t free_dim = -1;
 
     for (int32_t i = 0; i < p->rank; i++) {
         if (p->dims[i] >= 0) {
@@ -129,18 +130,19 @@ static qn_status binary_prepare(qn_decoder *d, qn_error *err)
     d->json_done = true;
     for (int32_t k = 0; k < d->n_binary; k++) {
         const qn_port *p = qn_model_input(d->model, d->binary_order[k]);
-        qn_given      *g = &d->given[d->binary_order[k]];
-        size_t         bytes = 0;
+        qn_given *g = &d->given[d->binary_order[k]];
+        size_t bytes = 0;
 
         if (p->dtype == QN_STRING) {
-            if ((uint64_t)g->binary_bytes > d->budget) return qn_error_set(err, QN_ERR_LIMIT, "binary data of %" PRId64 " bytes", g->binary_bytes);
+            if ((uint64_t)g->binary_bytes > d->budget)
+                return qn_error_set(err, QN_ERR_LIMIT, "binary data of %" PRId64 " bytes", g->binary_bytes);
             continue;
         }
         st = qn_shape_bytes(p->dtype, g->rank, g->dims, &bytes, err);
         if (st != QN_OK) return st;
         if (g->binary_bytes < 0 || (uint64_t)g->binary_bytes != bytes)
-            return qn_error_set(err, QN_ERR_SHAPE, "binary_data_size of input %.48s is %" PRId64 ", its shape and datatype take %zu", p->name,
-                                g->binary_bytes, bytes);
+            return qn_error_set(err, QN_ERR_SHAPE, "binary_data_size of input %.48s is %" PRId64 ", its shape and datatype take %zu",
+                                p->name, g->binary_bytes, bytes);
     }
     d->binary_need = d->n_binary ? (size_t)d->given[d->binary_order[0]].binary_bytes : 0;
     return QN_OK;
@@ -149,8 +151,8 @@ static qn_status binary_prepare(qn_decoder *d, qn_error *err)
 static qn_status binary_feed(qn_decoder *d, const char *data, size_t n, qn_error *err)
 {
     while (n > 0 || (d->at_binary < d->n_binary && d->binary_need == 0)) {
-        qn_sink  *s;
-        size_t    take;
+        qn_sink *s;
+        size_t take;
         qn_status st;
 
         if (d->at_binary >= d->n_binary)
@@ -175,8 +177,8 @@ static qn_status binary_feed(qn_decoder *d, const char *data, size_t n, qn_error
 /* BYTES: each element is a u32 length and its bytes. */
 static qn_status strings_from_binary(qn_given *g, int64_t count, uint64_t *budget, const char *name, qn_error *err)
 {
-    qn_sink   out;
-    size_t    at = 0;
+    qn_sink out;
+    size_t at = 0;
     qn_status st = QN_OK;
 
     qn_sink_init(&out, QN_STRING, budget);
@@ -194,7 +196,8 @@ static qn_status strings_from_binary(qn_given *g, int64_t count, uint64_t *budge
         at += n;
     }
     if (st == QN_OK && (at != g->sink.len || out.count != count))
-        st = qn_error_set(err, QN_ERR_SHAPE, "binary data of input %.48s does not hold exactly %" PRId64 " length-prefixed strings", name, count);
+        st = qn_error_set(err, QN_ERR_SHAPE, "binary data of input %.48s does not hold exactly %" PRId64 " length-prefixed strings", name,
+                          count);
     if (st != QN_OK) {
         qn_sink_release(&out);
         return st;
@@ -208,7 +211,8 @@ static qn_status bools_are_bools(const qn_sink *s, const char *name, qn_error *e
 {
     for (size_t i = 0; i < s->len; i++) {
         if ((unsigned char)s->data[i] > 1)
-            return qn_error_set(err, QN_ERR_RANGE, "BOOL element %zu of input %.48s is byte %u, expected 0 or 1", i, name, (unsigned char)s->data[i]);
+            return qn_error_set(err, QN_ERR_RANGE, "BOOL element %zu of input %.48s is byte %u, expected 0 or 1", i, name,
+                                (unsigned char)s->data[i]);
     }
     return QN_OK;
 }
@@ -265,9 +269,9 @@ qn_status qn_decoder_feed(qn_decoder *d, const void *data, size_t n, qn_error *e
 static qn_status input_finish(qn_decoder *d, int32_t i, qn_error *err)
 {
     const qn_port *p = qn_model_input(d->model, i);
-    qn_given      *g = &d->given[i];
-    int64_t        count;
-    qn_status      st;
+    qn_given *g = &d->given[i];
+    int64_t count;
+    qn_status st;
 
     if (!g->given) {
         if (p->optional) return QN_OK;
@@ -306,8 +310,8 @@ static qn_status common_rows(const qn_decoder *d, int64_t *rows, qn_error *err)
         if (first < 0) first = t->dims[0];
         if (t->dims[0] == first) continue;
         if (!qn_model_rows_independent(d->model)) return QN_OK;
-        return qn_error_set(err, QN_ERR_SHAPE, "input %.48s has %" PRId64 " rows, another input has %" PRId64, qn_model_input(d->model, i)->name,
-                            t->dims[0], first);
+        return qn_error_set(err, QN_ERR_SHAPE, "input %.48s has %" PRId64 " rows, another input has %" PRId64,
+                            qn_model_input(d->model, i)->name, t->dims[0], first);
     }
     if (first >= 0) *rows = first;
     return QN_OK;
@@ -323,7 +327,8 @@ static qn_status finish(qn_decoder *d, qn_decoded *out, qn_error *err)
     } else {
         if (!d->json_done) {
             if (d->header_bytes >= 0)
-                return qn_error_set(err, QN_ERR_INVALID, "Inference-Header-Content-Length is %" PRId64 ", but the body has only %" PRIu64 " bytes",
+                return qn_error_set(err, QN_ERR_INVALID,
+                                    "Inference-Header-Content-Length is %" PRId64 ", but the body has only %" PRIu64 " bytes",
                                     d->header_bytes, d->fed);
             st = binary_prepare(d, err);
         }

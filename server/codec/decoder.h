@@ -9,7 +9,7 @@
 
 /* One input of the model as the body gives it. */
 typedef struct qn_given {
-    bool    given;
+    bool given;
     qn_sink sink;
     int32_t rank; /* -1: no "shape" (TFS: from the nesting) */
     int64_t dims[QN_MAX_RANK];
@@ -25,53 +25,71 @@ extern const qn_format qn_format_v2, qn_format_tfs;
 
 /* Place in a v2 body. */
 typedef enum qn_v2_where {
-    V2_START, V2_TOP, V2_ID, V2_PARAMETERS, V2_PARAMETER, V2_INPUTS, V2_INPUT, V2_INPUT_FIELD, V2_SHAPE, V2_DATA, V2_SPOOL, V2_INPUT_PARAMETERS,
-    V2_INPUT_PARAMETER, V2_OUTPUTS, V2_OUTPUT, V2_OUTPUT_FIELD, V2_OUTPUT_PARAMETERS, V2_OUTPUT_PARAMETER, V2_SKIP, V2_DONE,
+    V2_START,
+    V2_TOP,
+    V2_ID,
+    V2_PARAMETERS,
+    V2_PARAMETER,
+    V2_INPUTS,
+    V2_INPUT,
+    V2_INPUT_FIELD,
+    V2_SHAPE,
+    V2_DATA,
+    V2_SPOOL,
+    V2_INPUT_PARAMETERS,
+    V2_INPUT_PARAMETER,
+    V2_OUTPUTS,
+    V2_OUTPUT,
+    V2_OUTPUT_FIELD,
+    V2_OUTPUT_PARAMETERS,
+    V2_OUTPUT_PARAMETER,
+    V2_SKIP,
+    V2_DONE,
 } qn_v2_where;
 
 struct qn_decoder {
-    const qn_model  *model;
+    const qn_model *model;
     const qn_format *format;
-    qn_codec_limits  limits;
-    qn_json          json;
-    uint64_t         fed;          /* bytes of the body so far */
-    int64_t          header_bytes; /* JSON part, or -1: all of it */
-    uint64_t         budget;       /* tensor bytes left */
-    bool             failed, json_done;
-    int32_t          n_inputs, n_outputs;
-    qn_given        *given;   /* [n_inputs] */
-    qn_tensor       *tensors; /* [n_inputs] result */
+    qn_codec_limits limits;
+    qn_json json;
+    uint64_t fed;         /* bytes of the body so far */
+    int64_t header_bytes; /* JSON part, or -1: all of it */
+    uint64_t budget;      /* tensor bytes left */
+    bool failed, json_done;
+    int32_t n_inputs, n_outputs;
+    qn_given *given;          /* [n_inputs] */
+    qn_tensor *tensors;       /* [n_inputs] result */
     qn_wanted_output *wanted; /* [n_wanted], room for n_outputs */
-    int32_t          n_wanted;
-    bool             any_wanted, wanted_seen, inputs_seen, parameters_seen, binary_output;
-    char             id[QN_CODEC_ID_BYTES + 1];
-    bool             has_id;
-    uint64_t         timeout_us;
+    int32_t n_wanted;
+    bool any_wanted, wanted_seen, inputs_seen, parameters_seen, binary_output;
+    char id[QN_CODEC_ID_BYTES + 1];
+    bool has_id;
+    uint64_t timeout_us;
     /* v2 */
     qn_v2_where where, after_skip;
-    int32_t     skip_depth;
-    char        key[64];       /* of the field being read; longer keys are cut: no known key is that long */
-    char        in_name[512];  /* name of the input being read */
-    bool        in_has_name, in_has_dtype, in_has_data;
-    qn_dtype    in_dtype;
-    qn_given    cur;           /* the input being read, until its name says where it belongs */
-    bool        cur_sink;      /* cur.sink is initialised */
-    qn_buf      spool;         /* data that came before its datatype and name: the tokens as JSON text */
-    bool        spool_comma;
-    int32_t     out_index;     /* the output being read */
-    int         out_binary;    /* -1: not said */
-    int32_t    *binary_order;  /* inputs with binary data, in order, [n_binary] */
-    int32_t     n_binary, at_binary;
-    size_t      binary_need;   /* bytes still missing of the current binary input */
-    bool        raw;           /* Inference-Header-Content-Length: 0 */
+    int32_t skip_depth;
+    char key[64];      /* of the field being read; longer keys are cut: no known key is that long */
+    char in_name[512]; /* name of the input being read */
+    bool in_has_name, in_has_dtype, in_has_data;
+    qn_dtype in_dtype;
+    qn_given cur;  /* the input being read, until its name says where it belongs */
+    bool cur_sink; /* cur.sink is initialised */
+    qn_buf spool;  /* data that came before its datatype and name: the tokens as JSON text */
+    bool spool_comma;
+    int32_t out_index;     /* the output being read */
+    int out_binary;        /* -1: not said */
+    int32_t *binary_order; /* inputs with binary data, in order, [n_binary] */
+    int32_t n_binary, at_binary;
+    size_t binary_need; /* bytes still missing of the current binary input */
+    bool raw;           /* Inference-Header-Content-Length: 0 */
     /* TFS */
-    int      tfs_where, tfs_after_b64;
-    int32_t  tfs_input;   /* the input that gets the value being read */
-    int32_t  tfs_base;    /* its sink's depth where the value began */
-    int64_t  tfs_rows;    /* rows begun, row format */
-    bool     row_format, tfs_seen;
-    bool     b64_seen;
-    int64_t *tfs_mark;    /* [n_inputs] rows that gave this input */
+    int tfs_where, tfs_after_b64;
+    int32_t tfs_input; /* the input that gets the value being read */
+    int32_t tfs_base;  /* its sink's depth where the value began */
+    int64_t tfs_rows;  /* rows begun, row format */
+    bool row_format, tfs_seen;
+    bool b64_seen;
+    int64_t *tfs_mark; /* [n_inputs] rows that gave this input */
 };
 
 /* Index of a model input by name (n bytes); -1. */

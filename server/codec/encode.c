@@ -39,7 +39,7 @@ bool qn_json_put_f64(qn_buf *b, double v)
 static size_t utf8_length(const unsigned char *s, size_t n)
 {
     uint32_t code;
-    size_t   len;
+    size_t len;
 
     if (s[0] < 0x80) return 1;
     len = s[0] >= 0xf0 ? 4 : s[0] >= 0xe0 ? 3 : 2;
@@ -60,9 +60,9 @@ bool qn_json_put_string(qn_buf *b, const char *s, size_t n)
     if (!qn_buf_append(b, "\"", 1)) return false;
     for (size_t i = 0; i < n;) {
         const unsigned char *p = (const unsigned char *)s + i;
-        size_t               len = utf8_length(p, n - i);
-        char                 esc[8];
-        const char          *put = esc;
+        size_t len = utf8_length(p, n - i);
+        char esc[8];
+        const char *put = esc;
 
         if (len > 1 || (len == 1 && *p >= 0x20 && *p != '"' && *p != '\\')) {
             i += len;
@@ -100,9 +100,9 @@ static bool put_float(qn_buf *b, double v, bool is_f64, qn_special how)
 
 static bool put_element(qn_buf *b, const qn_tensor *t, int64_t i, qn_special how)
 {
-    char        text[QN_NUMBER_CHARS];
+    char text[QN_NUMBER_CHARS];
     const char *p = (const char *)t->data + (size_t)i * qn_dtype_size(t->dtype);
-    int64_t     v;
+    int64_t v;
 
     switch (t->dtype) {
     case QN_F32: return put_float(b, (double)((const float *)t->data)[i], false, how);
@@ -112,7 +112,7 @@ static bool put_element(qn_buf *b, const qn_tensor *t, int64_t i, qn_special how
     case QN_BOOL: return qn_buf_puts(b, *p ? "true" : "false");
     case QN_STRING: {
         const uint64_t *off = t->data;
-        const char     *blob = (const char *)t->data + 8 * ((size_t)qn_tensor_count(t) + 1);
+        const char *blob = (const char *)t->data + 8 * ((size_t)qn_tensor_count(t) + 1);
 
         return qn_json_put_string(b, blob + off[i], (size_t)(off[i + 1] - off[i]));
     }
@@ -130,7 +130,8 @@ static bool put_element(qn_buf *b, const qn_tensor *t, int64_t i, qn_special how
 
 static qn_status too_large(const qn_buf *b, qn_error *err)
 {
-    if (b->limit && b->len >= b->limit / 2) return qn_error_set(err, QN_ERR_LIMIT, "the reply is larger than the limit of %zu bytes", b->limit);
+    if (b->limit && b->len >= b->limit / 2)
+        return qn_error_set(err, QN_ERR_LIMIT, "the reply is larger than the limit of %zu bytes", b->limit);
     return qn_error_set(err, QN_ERR_NOMEM, "a reply of more than %zu bytes", b->len);
 }
 
@@ -146,8 +147,8 @@ static uint64_t binary_bytes(const qn_tensor *t)
 static bool put_binary(qn_buf *b, const qn_tensor *t)
 {
     const uint64_t *off = t->data;
-    int64_t         count = qn_tensor_count(t);
-    bool            ok = true;
+    int64_t count = qn_tensor_count(t);
+    bool ok = true;
 
     if (t->dtype != QN_STRING) return t->bytes == 0 || qn_buf_append(b, t->data, t->bytes);
     for (int64_t i = 0; i < count && ok; i++) {
@@ -163,7 +164,7 @@ static bool put_binary(qn_buf *b, const qn_tensor *t)
 static bool put_v2_output(qn_buf *b, const char *name, const qn_tensor *t, bool binary)
 {
     int64_t count = qn_tensor_count(t);
-    bool    ok = qn_buf_puts(b, "{\"name\":") && qn_json_put_string(b, name, strlen(name)) &&
+    bool ok = qn_buf_puts(b, "{\"name\":") && qn_json_put_string(b, name, strlen(name)) &&
               qn_buf_printf(b, ",\"datatype\":\"%s\",\"shape\":[", qn_dtype_oip_name(t->dtype));
 
     for (int32_t d = 0; d < t->rank && ok; d++) ok = qn_buf_printf(b, d ? ",%" PRId64 : "%" PRId64, t->dims[d]);
@@ -186,7 +187,8 @@ qn_status qn_encode_v2(const char *model_name, int64_t version, const qn_decoded
         const qn_wanted_output *w = &request->wanted[i];
 
         any_binary |= w->binary;
-        ok = (i == 0 || qn_buf_append(out, ",", 1)) && put_v2_output(out, qn_model_output(model, w->index)->name, &outputs[w->index], w->binary);
+        ok = (i == 0 || qn_buf_append(out, ",", 1)) &&
+             put_v2_output(out, qn_model_output(model, w->index)->name, &outputs[w->index], w->binary);
     }
     ok = ok && qn_buf_puts(out, "]}");
     *header_bytes = any_binary ? (int64_t)out->len : -1;
@@ -202,11 +204,11 @@ qn_status qn_encode_v2(const char *model_name, int64_t version, const qn_decoded
 static bool put_base64(qn_buf *b, const unsigned char *s, size_t n)
 {
     static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    bool              ok = qn_buf_puts(b, "{\"b64\":\"");
+    bool ok = qn_buf_puts(b, "{\"b64\":\"");
 
     for (size_t i = 0; i < n && ok; i += 3) {
         uint32_t v = (uint32_t)s[i] << 16 | (i + 1 < n ? (uint32_t)s[i + 1] << 8 : 0) | (i + 2 < n ? s[i + 2] : 0u);
-        char     q[4] = { digits[v >> 18], digits[v >> 12 & 63], i + 1 < n ? digits[v >> 6 & 63] : '=', i + 2 < n ? digits[v & 63] : '=' };
+        char q[4] = { digits[v >> 18], digits[v >> 12 & 63], i + 1 < n ? digits[v >> 6 & 63] : '=', i + 2 < n ? digits[v & 63] : '=' };
 
         ok = qn_buf_append(b, q, 4);
     }
@@ -234,7 +236,7 @@ static bool put_nested(qn_buf *b, const qn_tensor *t, int32_t axis, int64_t firs
 {
     int64_t index[QN_MAX_RANK] = { 0 }, count = 1;
     int32_t depth = t->rank - axis;
-    bool    ok = true;
+    bool ok = true;
 
     for (int32_t d = axis; d < t->rank; d++) count *= t->dims[d];
     if (count == 0) { /* [] for every level until the empty one */
@@ -277,8 +279,8 @@ static qn_status predictions(const qn_decoded *request, const qn_model *model, c
         if (request->n_wanted != 1) ok = ok && qn_buf_append(out, "{", 1);
         for (int32_t i = 0; i < request->n_wanted && ok; i++) {
             const qn_tensor *t = &outputs[request->wanted[i].index];
-            const char      *name = qn_model_output(model, request->wanted[i].index)->name;
-            int64_t          row = qn_tensor_count(t) / (t->dims[0] ? t->dims[0] : 1);
+            const char *name = qn_model_output(model, request->wanted[i].index)->name;
+            int64_t row = qn_tensor_count(t) / (t->dims[0] ? t->dims[0] : 1);
 
             if (i > 0) ok = qn_buf_append(out, ",", 1);
             if (request->n_wanted != 1) ok = ok && qn_json_put_string(out, name, strlen(name)) && qn_buf_append(out, ":", 1);
@@ -298,7 +300,7 @@ qn_status qn_encode_tfs(const qn_decoded *request, const qn_model *model, const 
     ok = qn_buf_puts(out, request->n_wanted == 1 ? "{\"outputs\":" : "{\"outputs\":{");
     for (int32_t i = 0; i < request->n_wanted && ok; i++) {
         const qn_tensor *t = &outputs[request->wanted[i].index];
-        const char      *name = qn_model_output(model, request->wanted[i].index)->name;
+        const char *name = qn_model_output(model, request->wanted[i].index)->name;
 
         if (i > 0) ok = qn_buf_append(out, ",", 1);
         if (request->n_wanted != 1) ok = ok && qn_json_put_string(out, name, strlen(name)) && qn_buf_append(out, ":", 1);

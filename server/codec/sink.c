@@ -29,7 +29,7 @@ void qn_sink_release(qn_sink *s)
 qn_status qn_sink_reserve(qn_sink *s, size_t bytes, qn_error *err)
 {
     size_t cap = s->cap ? s->cap : 256;
-    char  *grown;
+    char *grown;
 
     if (bytes <= s->cap - s->len) return QN_OK;
     if (bytes > *s->budget) return qn_error_set(err, QN_ERR_LIMIT, "the inputs of one request are larger than the limit of tensor bytes");
@@ -39,7 +39,8 @@ qn_status qn_sink_reserve(qn_sink *s, size_t bytes, qn_error *err)
     }
     if (s->len == 0 && bytes > 256) cap = bytes; /* the size is known: exactly that */
     if (cap - s->cap > *s->budget) cap = s->len + bytes;
-    if (cap - s->cap > *s->budget) return qn_error_set(err, QN_ERR_LIMIT, "the inputs of one request are larger than the limit of tensor bytes");
+    if (cap - s->cap > *s->budget)
+        return qn_error_set(err, QN_ERR_LIMIT, "the inputs of one request are larger than the limit of tensor bytes");
     grown = realloc(s->data, cap);
     if (!grown) return qn_error_set(err, QN_ERR_NOMEM, "%zu bytes for an input", cap);
     *s->budget -= cap - s->cap;
@@ -66,7 +67,7 @@ qn_status qn_sink_string(qn_sink *s, const char *text, size_t n, qn_error *err)
     qn_status st = QN_OK;
 
     if ((size_t)s->count == s->ends_cap) {
-        size_t    cap = s->ends_cap ? 2 * s->ends_cap : 16;
+        size_t cap = s->ends_cap ? 2 * s->ends_cap : 16;
         uint64_t *grown;
 
         if (cap * sizeof *grown > *s->budget) return qn_error_set(err, QN_ERR_LIMIT, "more strings than the limit of tensor bytes allows");
@@ -94,9 +95,9 @@ static qn_status out_of_range(const qn_sink *s, const char *text, size_t n, qn_e
 
 static qn_status put_integer(qn_sink *s, const char *text, size_t n, qn_error *err)
 {
-    int64_t  i = 0;
+    int64_t i = 0;
     uint64_t u = 0;
-    bool     ok;
+    bool ok;
 
     if (s->dtype == QN_U64)
         ok = qn_number_to_u64(text, n, &u);
@@ -118,7 +119,7 @@ static qn_status put_integer(qn_sink *s, const char *text, size_t n, qn_error *e
 
 static qn_status put_number(qn_sink *s, const char *text, size_t n, qn_error *err)
 {
-    float  f;
+    float f;
     double d;
 
     switch (s->dtype) {
@@ -129,8 +130,7 @@ static qn_status put_number(qn_sink *s, const char *text, size_t n, qn_error *er
         if (!qn_number_to_f64(text, n, &d)) return out_of_range(s, text, n, err);
         return put(s, &d, sizeof d, err);
     case QN_F16:
-    case QN_BF16:
-        return qn_error_set(err, QN_ERR_DTYPE, "%s has no JSON form; send it as binary tensor data", qn_dtype_oip_name(s->dtype));
+    case QN_BF16: return qn_error_set(err, QN_ERR_DTYPE, "%s has no JSON form; send it as binary tensor data", qn_dtype_oip_name(s->dtype));
     case QN_BOOL: return qn_error_set(err, QN_ERR_DTYPE, "element %" PRId64 " is a number, expected true or false", s->count);
     case QN_STRING: return qn_error_set(err, QN_ERR_DTYPE, "element %" PRId64 " is a number, expected a string", s->count);
     default: return put_integer(s, text, n, err);
@@ -141,11 +141,12 @@ static qn_status put_number(qn_sink *s, const char *text, size_t n, qn_error *er
 static qn_status put_special(qn_sink *s, qn_json_token token, qn_error *err)
 {
     double d = token == QN_JSON_NAN ? (double)NAN : token == QN_JSON_INF ? (double)INFINITY : -(double)INFINITY;
-    float  f = (float)d;
+    float f = (float)d;
 
     if (s->dtype == QN_F32) return put(s, &f, sizeof f, err);
     if (s->dtype == QN_F64) return put(s, &d, sizeof d, err);
-    return qn_error_set(err, QN_ERR_DTYPE, "element %" PRId64 " is not finite, which %s cannot hold", s->count, qn_dtype_oip_name(s->dtype));
+    return qn_error_set(err, QN_ERR_DTYPE, "element %" PRId64 " is not finite, which %s cannot hold", s->count,
+                        qn_dtype_oip_name(s->dtype));
 }
 
 static qn_status put_scalar(qn_sink *s, qn_json_token token, const char *text, size_t n, qn_error *err)
@@ -167,7 +168,10 @@ static qn_status put_scalar(qn_sink *s, qn_json_token token, const char *text, s
     default: break;
     }
     return qn_error_set(err, QN_ERR_DTYPE, "element %" PRId64 " is %s, expected %s", s->count,
-                        token == QN_JSON_STRING ? "a string" : token == QN_JSON_NULL ? "null" : token == QN_JSON_OBJECT_BEGIN ? "an object" : "true or false",
+                        token == QN_JSON_STRING         ? "a string"
+                        : token == QN_JSON_NULL         ? "null"
+                        : token == QN_JSON_OBJECT_BEGIN ? "an object"
+                                                        : "true or false",
                         qn_dtype_oip_name(s->dtype));
 }
 
@@ -226,8 +230,8 @@ qn_status qn_sink_tensor(qn_sink *s, int32_t rank, const int64_t *dims, qn_tenso
     out->rank = rank;
     for (int32_t d = 0; d < rank; d++) out->dims[d] = dims[d];
     if (s->dtype == QN_STRING) {
-        size_t    head = ((size_t)s->count + 1) * sizeof(uint64_t);
-        char     *all = malloc(head + s->len);
+        size_t head = ((size_t)s->count + 1) * sizeof(uint64_t);
+        char *all = malloc(head + s->len);
         uint64_t *offsets = (void *)all;
 
         if (!all) return qn_error_set(err, QN_ERR_NOMEM, "%zu bytes of strings", head + s->len);

@@ -8,15 +8,15 @@
 
 typedef struct qn_sink {
     qn_dtype dtype;
-    char    *data;       /* elements, owned; for QN_STRING the blob */
-    size_t   len, cap;   /* bytes */
-    uint64_t *ends;      /* QN_STRING: end of each element in the blob, [count] */
-    size_t   ends_cap;
-    int64_t  count;      /* elements so far */
-    uint64_t *budget;    /* bytes all sinks of a request may still take */
+    char *data;      /* elements, owned; for QN_STRING the blob */
+    size_t len, cap; /* bytes */
+    uint64_t *ends;  /* QN_STRING: end of each element in the blob, [count] */
+    size_t ends_cap;
+    int64_t count;    /* elements so far */
+    uint64_t *budget; /* bytes all sinks of a request may still take */
     /* nesting: depth 0 is outside; lengths[d] is the length of every array at depth d + 1, -1 before the first one closed */
-    int32_t  depth, leaf_depth; /* leaf_depth -1: no element and no empty array seen */
-    int64_t  lengths[QN_JSON_MAX_DEPTH], counts[QN_JSON_MAX_DEPTH];
+    int32_t depth, leaf_depth; /* leaf_depth -1: no element and no empty array seen */
+    int64_t lengths[QN_JSON_MAX_DEPTH], counts[QN_JSON_MAX_DEPTH];
 } qn_sink;
 
 void qn_sink_init(qn_sink *s, qn_dtype dtype, uint64_t *budget);

@@ -9,20 +9,20 @@
 #include <string.h>
 
 enum { /* tfs_where */
-    T_START,
-    T_TOP,
-    T_SIGNATURE,
-    T_SKIP,
-    T_ROWS_BEGIN,   /* '[' of instances */
-    T_ROW,          /* a row, or ']' */
-    T_ROW_FIELD,    /* inside {"input": ..} of a row */
-    T_COLUMNS,      /* the value of "inputs" */
-    T_COLUMN_FIELD, /* inside {"input": ..} of "inputs" */
-    T_VALUE,        /* inside the value of one input */
-    T_B64_KEY,
-    T_B64_VALUE,
-    T_B64_END,
-    T_DONE,
+       T_START,
+       T_TOP,
+       T_SIGNATURE,
+       T_SKIP,
+       T_ROWS_BEGIN,   /* '[' of instances */
+       T_ROW,          /* a row, or ']' */
+       T_ROW_FIELD,    /* inside {"input": ..} of a row */
+       T_COLUMNS,      /* the value of "inputs" */
+       T_COLUMN_FIELD, /* inside {"input": ..} of "inputs" */
+       T_VALUE,        /* inside the value of one input */
+       T_B64_KEY,
+       T_B64_VALUE,
+       T_B64_END,
+       T_DONE,
 };
 
 static bool is(const char *text, size_t n, const char *word) { return strlen(word) == n && memcmp(text, word, n) == 0; }
@@ -54,8 +54,8 @@ static qn_status value_begin(qn_decoder *d, int32_t i, qn_error *err)
     d->tfs_input = i;
     if (d->row_format && g->sink.depth == 0) st = qn_sink_token(&g->sink, QN_JSON_ARRAY_BEGIN, "", 0, err);
     if (d->row_format && ++d->tfs_mark[i] != d->tfs_rows)
-        return qn_error_set(err, QN_ERR_INVALID, "instance %" PRId64 ": input %.64s is given twice, or an earlier instance lacks it", d->tfs_rows - 1,
-                            qn_model_input(d->model, i)->name);
+        return qn_error_set(err, QN_ERR_INVALID, "instance %" PRId64 ": input %.64s is given twice, or an earlier instance lacks it",
+                            d->tfs_rows - 1, qn_model_input(d->model, i)->name);
     d->tfs_base = g->sink.depth;
     d->tfs_where = T_VALUE;
     return st;
@@ -63,13 +63,13 @@ static qn_status value_begin(qn_decoder *d, int32_t i, qn_error *err)
 
 static qn_status value_token(qn_decoder *d, qn_json_token token, const char *text, size_t n, qn_error *err)
 {
-    qn_sink  *s = &d->given[d->tfs_input].sink;
+    qn_sink *s = &d->given[d->tfs_input].sink;
     qn_status st;
 
     if (token == QN_JSON_OBJECT_BEGIN) {
         if (s->dtype != QN_STRING)
-            return qn_error_set(err, QN_ERR_INVALID, "input %.64s: an object where a %s is expected", qn_model_input(d->model, d->tfs_input)->name,
-                                qn_dtype_oip_name(s->dtype));
+            return qn_error_set(err, QN_ERR_INVALID, "input %.64s: an object where a %s is expected",
+                                qn_model_input(d->model, d->tfs_input)->name, qn_dtype_oip_name(s->dtype));
         d->tfs_where = T_B64_KEY;
         return QN_OK;
     }
@@ -81,7 +81,7 @@ static qn_status value_token(qn_decoder *d, qn_json_token token, const char *tex
 
 static qn_status b64_token(qn_decoder *d, qn_json_token token, const char *text, size_t n, qn_error *err)
 {
-    qn_sink  *s = &d->given[d->tfs_input].sink;
+    qn_sink *s = &d->given[d->tfs_input].sink;
     qn_status st;
 
     if (d->tfs_where == T_B64_KEY && token == QN_JSON_KEY && is(text, n, "b64")) {
@@ -103,7 +103,8 @@ static qn_status field_key(qn_decoder *d, const char *text, size_t n, qn_error *
     int32_t i = qn_decoder_input_index(d, text, n);
 
     if (i < 0) return qn_error_set(err, QN_ERR_INVALID, "the model has no input %.*s", (int)(n < 64 ? n : 64), text);
-    if (!d->row_format && d->given[i].given) return qn_error_set(err, QN_ERR_INVALID, "input %.*s is given twice", (int)(n < 64 ? n : 64), text);
+    if (!d->row_format && d->given[i].given)
+        return qn_error_set(err, QN_ERR_INVALID, "input %.*s is given twice", (int)(n < 64 ? n : 64), text);
     return value_begin(d, i, err);
 }
 
@@ -168,7 +169,8 @@ static qn_status field_token(qn_decoder *d, qn_json_token token, const char *tex
         d->tfs_where = d->row_format ? T_ROW : T_TOP;
         return QN_OK;
     }
-    if (is(text, n, "b64") && d->n_inputs == 1 && qn_model_input(d->model, 0)->dtype == QN_STRING && qn_decoder_input_index(d, "b64", 3) < 0) {
+    if (is(text, n, "b64") && d->n_inputs == 1 && qn_model_input(d->model, 0)->dtype == QN_STRING &&
+        qn_decoder_input_index(d, "b64", 3) < 0) {
         qn_status st;
 
         d->skip_depth = 0;
@@ -182,7 +184,7 @@ static qn_status field_token(qn_decoder *d, qn_json_token token, const char *tex
 static qn_status tfs_token(void *user, qn_json_token token, const char *text, size_t n, qn_error *err)
 {
     qn_decoder *d = user;
-    qn_status   st;
+    qn_status st;
 
     switch (d->tfs_where) {
     case T_VALUE: return value_token(d, token, text, n, err); /* first: nearly every token is an element */
@@ -197,7 +199,8 @@ static qn_status tfs_token(void *user, qn_json_token token, const char *text, si
         d->tfs_where = T_TOP;
         return QN_OK;
     case T_SKIP:
-        d->skip_depth += (token == QN_JSON_OBJECT_BEGIN || token == QN_JSON_ARRAY_BEGIN) - (token == QN_JSON_OBJECT_END || token == QN_JSON_ARRAY_END);
+        d->skip_depth +=
+            (token == QN_JSON_OBJECT_BEGIN || token == QN_JSON_ARRAY_BEGIN) - (token == QN_JSON_OBJECT_END || token == QN_JSON_ARRAY_END);
         if (token != QN_JSON_KEY && d->skip_depth == 0) d->tfs_where = T_TOP;
         return QN_OK;
     case T_ROWS_BEGIN:
@@ -225,14 +228,15 @@ static qn_status tfs_finish(qn_decoder *d, qn_error *err)
     if (!d->tfs_seen) return qn_error_set(err, QN_ERR_INVALID, "exactly one of \"instances\" and \"inputs\" is expected");
     for (int32_t i = 0; i < d->n_inputs; i++) {
         const qn_port *p = qn_model_input(d->model, i);
-        qn_given      *g = &d->given[i];
+        qn_given *g = &d->given[i];
 
         if (!g->given && d->row_format && d->tfs_rows == 0 && !p->optional)
             return qn_error_set(err, QN_ERR_SHAPE, "instances is empty, expected at least one");
         if (!g->given) continue;
         if (d->row_format && d->tfs_mark[i] != d->tfs_rows)
             return qn_error_set(err, QN_ERR_INVALID, "input %.64s is missing in some instances", p->name);
-        if (g->sink.leaf_depth > QN_MAX_RANK) return qn_error_set(err, QN_ERR_SHAPE, "input %.64s is nested deeper than %d levels", p->name, QN_MAX_RANK);
+        if (g->sink.leaf_depth > QN_MAX_RANK)
+            return qn_error_set(err, QN_ERR_SHAPE, "input %.64s is nested deeper than %d levels", p->name, QN_MAX_RANK);
         qn_sink_shape(&g->sink, &g->rank, g->dims);
     }
     return QN_OK;

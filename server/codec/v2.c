@@ -82,7 +82,8 @@ static qn_status id_token(qn_decoder *d, qn_json_token token, const char *text, 
 /* A scalar of the request's parameters. */
 static qn_status parameter_value(qn_decoder *d, qn_json_token token, const char *text, size_t n, qn_error *err)
 {
-    if (token == QN_JSON_ARRAY_BEGIN || token == QN_JSON_OBJECT_BEGIN) return wrong_type("a parameter", "a string, a number or a bool", err);
+    if (token == QN_JSON_ARRAY_BEGIN || token == QN_JSON_OBJECT_BEGIN)
+        return wrong_type("a parameter", "a string, a number or a bool", err);
     if (key_is(d, "timeout") && (token != QN_JSON_NUMBER || !qn_number_to_u64(text, n, &d->timeout_us)))
         return wrong_type("parameter timeout", "a whole number of microseconds", err);
     if (key_is(d, "binary_data_output")) {
@@ -148,7 +149,8 @@ static qn_status input_scalar(qn_decoder *d, qn_json_token token, const char *te
     if (token != QN_JSON_STRING) return wrong_type(key_is(d, "name") ? "name of an input" : "datatype", "a string", err);
     if (key_is(d, "name")) {
         if (d->in_has_name) return twice("name of an input", err);
-        if (n >= sizeof d->in_name || memchr(text, 0, n)) return qn_error_set(err, QN_ERR_INVALID, "name of an input has %zu bytes or holds NUL", n);
+        if (n >= sizeof d->in_name || memchr(text, 0, n))
+            return qn_error_set(err, QN_ERR_INVALID, "name of an input has %zu bytes or holds NUL", n);
         memcpy(d->in_name, text, n);
         d->in_name[n] = 0;
         d->in_has_name = true;
@@ -176,7 +178,8 @@ static qn_status shape_token(qn_decoder *d, qn_json_token token, const char *tex
         d->where = V2_INPUT_FIELD;
         return QN_OK;
     }
-    if (token != QN_JSON_NUMBER || d->cur.rank < 0 || !qn_number_to_i64(text, n, &v)) return wrong_type("shape", "an array of whole numbers", err);
+    if (token != QN_JSON_NUMBER || d->cur.rank < 0 || !qn_number_to_i64(text, n, &v))
+        return wrong_type("shape", "an array of whole numbers", err);
     if (v < 0) return qn_error_set(err, QN_ERR_SHAPE, "shape has the dimension %" PRId64 ", expected 0 or more", v);
     if (d->cur.rank == QN_MAX_RANK) return qn_error_set(err, QN_ERR_SHAPE, "shape has more than %d dimensions", QN_MAX_RANK);
     d->cur.dims[d->cur.rank++] = v;
@@ -197,7 +200,7 @@ static qn_status data_token(qn_decoder *d, qn_json_token token, const char *text
 static qn_status spool_token(qn_decoder *d, qn_json_token token, const char *text, size_t n, qn_error *err)
 {
     qn_buf *b = &d->spool;
-    bool    ok = true;
+    bool ok = true;
 
     if (d->skip_depth == 0 && token != QN_JSON_ARRAY_BEGIN) return wrong_type("data", "an array", err);
     if (token == QN_JSON_OBJECT_BEGIN) return wrong_type("an element of data", "a number, a bool or a string", err);
@@ -211,7 +214,8 @@ static qn_status spool_token(qn_decoder *d, qn_json_token token, const char *tex
     d->spool_comma = token != QN_JSON_ARRAY_BEGIN;
     d->skip_depth += (token == QN_JSON_ARRAY_BEGIN) - (token == QN_JSON_ARRAY_END);
     if (!ok)
-        return qn_error_set(err, QN_ERR_LIMIT, "\"data\" before \"name\" is limited to %" PRIu64 " bytes: put \"name\" first", d->limits.text_bytes);
+        return qn_error_set(err, QN_ERR_LIMIT, "\"data\" before \"name\" is limited to %" PRIu64 " bytes: put \"name\" first",
+                            d->limits.text_bytes);
     if (d->skip_depth == 0) d->where = V2_INPUT_FIELD;
     return QN_OK;
 }
@@ -223,7 +227,7 @@ static qn_status replay_token(void *user, qn_json_token token, const char *text,
 
 static qn_status spool_replay(qn_decoder *d, qn_error *err)
 {
-    qn_json   j;
+    qn_json j;
     qn_status st;
 
     qn_json_init(&j, replay_token, &d->cur.sink, false, d->limits.depth, (size_t)d->limits.text_bytes);
@@ -238,8 +242,8 @@ static qn_status nesting_fits(const qn_decoder *d, const char *name, qn_error *e
 {
     int64_t dims[QN_MAX_RANK];
     int32_t rank;
-    char    got[96], want[96];
-    bool    same;
+    char got[96], want[96];
+    bool same;
 
     qn_sink_shape(&d->cur.sink, &rank, dims);
     if (rank <= 1) return QN_OK;
@@ -254,8 +258,8 @@ static qn_status nesting_fits(const qn_decoder *d, const char *name, qn_error *e
 static qn_status input_end(qn_decoder *d, qn_error *err)
 {
     const qn_port *p;
-    int32_t        i;
-    qn_status      st = QN_OK;
+    int32_t i;
+    qn_status st = QN_OK;
 
     if (!d->in_has_name) return qn_error_set(err, QN_ERR_INVALID, "an input has no name");
     i = qn_decoder_input_index(d, d->in_name, strlen(d->in_name));
@@ -268,9 +272,11 @@ static qn_status input_end(qn_decoder *d, qn_error *err)
         return qn_error_set(err, QN_ERR_DTYPE, "input %.64s has datatype %s, expected %s", p->name, qn_dtype_oip_name(d->in_dtype),
                             qn_dtype_oip_name(p->dtype));
     if (d->in_has_data == (d->cur.binary_bytes >= 0))
-        return qn_error_set(err, QN_ERR_INVALID, d->in_has_data ? "input %.64s has both data and binary_data_size" : "input %.64s has no data", p->name);
+        return qn_error_set(err, QN_ERR_INVALID,
+                            d->in_has_data ? "input %.64s has both data and binary_data_size" : "input %.64s has no data", p->name);
     if (d->cur.binary_bytes >= 0 && d->header_bytes < 0)
-        return qn_error_set(err, QN_ERR_INVALID, "input %.64s has binary_data_size, but the request no Inference-Header-Content-Length", p->name);
+        return qn_error_set(err, QN_ERR_INVALID, "input %.64s has binary_data_size, but the request no Inference-Header-Content-Length",
+                            p->name);
     st = qn_decoder_check_shape(p, d->cur.rank, d->cur.dims, err);
     if (st != QN_OK) return st;
     if (!d->cur_sink) {
@@ -301,7 +307,8 @@ static qn_status output_scalar(qn_decoder *d, qn_json_token token, const char *t
 
 static qn_status output_parameter(qn_decoder *d, qn_json_token token, qn_error *err)
 {
-    if (token == QN_JSON_ARRAY_BEGIN || token == QN_JSON_OBJECT_BEGIN) return wrong_type("a parameter", "a string, a number or a bool", err);
+    if (token == QN_JSON_ARRAY_BEGIN || token == QN_JSON_OBJECT_BEGIN)
+        return wrong_type("a parameter", "a string, a number or a bool", err);
     if (key_is(d, "classification"))
         return qn_error_set(err, QN_ERR_UNSUPPORTED, "output parameter classification is unsupported; take the scores and sort them");
     if (key_is(d, "binary_data")) {

@@ -22,39 +22,39 @@
 
 /* One version number of one model. */
 typedef struct qn_entry {
-    int64_t          number;
-    qn_version_state state;     /* FOUND, LOADING, READY, FAILED; after that the shell says DRAINING or GONE */
-    qn_version      *version;   /* READY: one ref. Else NULL */
-    qn_version      *shell;     /* of the version that was retired last, or NULL: one shell reference */
-    qn_file_stamp    stamp;     /* of the file `version` came from, or that failed */
-    char             reason[192];
+    int64_t number;
+    qn_version_state state; /* FOUND, LOADING, READY, FAILED; after that the shell says DRAINING or GONE */
+    qn_version *version;    /* READY: one ref. Else NULL */
+    qn_version *shell;      /* of the version that was retired last, or NULL: one shell reference */
+    qn_file_stamp stamp;    /* of the file `version` came from, or that failed */
+    char reason[192];
 } qn_entry;
 
 typedef struct qn_known_model {
-    char     *name;
+    char *name;
     qn_entry *entries; /* [n] ascending by number */
-    int32_t   n, cap;
-    bool      unloaded; /* by request: RELOAD leaves it alone */
+    int32_t n, cap;
+    bool unloaded; /* by request: RELOAD leaves it alone */
 } qn_known_model;
 
 typedef struct qn_action {
     qn_registry_action action;
-    char              *name; /* NULL for RELOAD */
-    qn_registry_done  *done;
-    void              *user;
-    struct qn_action  *next;
+    char *name; /* NULL for RELOAD */
+    qn_registry_done *done;
+    void *user;
+    struct qn_action *next;
 } qn_action;
 
 struct qn_registry {
     qn_registry_options opt;
-    pthread_mutex_t     mu;
-    pthread_cond_t      wake;
-    qn_known_model     *models; /* [n_models] sorted by name */
-    int32_t             n_models, cap_models;
-    qn_action          *first, **last;
-    int32_t             n_actions;
-    bool                stopping, scanned, started;
-    pthread_t           loader;
+    pthread_mutex_t mu;
+    pthread_cond_t wake;
+    qn_known_model *models; /* [n_models] sorted by name */
+    int32_t n_models, cap_models;
+    qn_action *first, **last;
+    int32_t n_actions;
+    bool stopping, scanned, started;
+    pthread_t loader;
 };
 
 static uint64_t now_us(void)
@@ -74,7 +74,7 @@ static int32_t model_find(const qn_registry *r, const char *name)
 
     while (lo < hi) {
         int32_t mid = lo + (hi - lo) / 2;
-        int     c = strcmp(r->models[mid].name, name);
+        int c = strcmp(r->models[mid].name, name);
 
         if (c == 0) return mid;
         if (c < 0)
@@ -92,7 +92,7 @@ static qn_known_model *model_add(qn_registry *r, const char *name)
     if (at >= 0) return &r->models[at];
     at = -1 - at;
     if (r->n_models == r->cap_models) {
-        int32_t         cap = r->cap_models ? 2 * r->cap_models : 8;
+        int32_t cap = r->cap_models ? 2 * r->cap_models : 8;
         qn_known_model *grown = realloc(r->models, (size_t)cap * sizeof *grown);
 
         if (!grown) return NULL;
@@ -118,11 +118,11 @@ static qn_entry *entry_find(const qn_known_model *m, int64_t number)
 static qn_entry *entry_add(qn_known_model *m, int64_t number)
 {
     qn_entry *e = entry_find(m, number);
-    int32_t   at = 0;
+    int32_t at = 0;
 
     if (e) return e;
     if (m->n == m->cap) {
-        int32_t   cap = m->cap ? 2 * m->cap : 4;
+        int32_t cap = m->cap ? 2 * m->cap : 4;
         qn_entry *grown = realloc(m->entries, (size_t)cap * sizeof *grown);
 
         if (!grown) return NULL;
@@ -218,7 +218,7 @@ static void entry_retire(qn_registry *r, qn_entry *e, const char *reason)
 
 typedef struct qn_tally {
     qn_registry_report report;
-    qn_error           worst;
+    qn_error worst;
 } qn_tally;
 
 static void tally_fail(qn_tally *t, const qn_error *err)
@@ -236,11 +236,11 @@ static bool same_stamp(const qn_file_stamp *a, const qn_file_stamp *b)
 static bool load_version(qn_registry *r, int model_fd, const char *name, const qn_scan_version *found, qn_tally *t)
 {
     qn_version_source src = { .model_fd = model_fd, .name = name, .number = found->number, .file = found->file, .options = &r->opt };
-    qn_version       *v = NULL, *old;
-    qn_error          err = { 0 };
-    qn_entry         *e;
-    qn_status         st;
-    uint64_t          began = now_us();
+    qn_version *v = NULL, *old;
+    qn_error err = { 0 };
+    qn_entry *e;
+    qn_status st;
+    uint64_t began = now_us();
 
     pthread_mutex_lock(&r->mu);
     e = entry_add(&r->models[model_find(r, name)], found->number);
@@ -280,7 +280,7 @@ static void retire_others(qn_registry *r, const char *name, int64_t served, cons
 
     for (int32_t i = m->n - 1; i >= 0; i--) {
         qn_entry *e = &m->entries[i];
-        bool      there = still_there(e->number, found, n);
+        bool there = still_there(e->number, found, n);
 
         if (e->number == served) continue;
         if (e->version && (served || !there)) {
@@ -302,9 +302,9 @@ static void retire_others(qn_registry *r, const char *name, int64_t served, cons
 static void sync_model(qn_registry *r, int model_fd, const char *name, qn_tally *t)
 {
     qn_scan_version *found = NULL;
-    int32_t          n = 0;
-    int64_t          served = 0;
-    qn_error         err = { 0 };
+    int32_t n = 0;
+    int64_t served = 0;
+    qn_error err = { 0 };
 
     if (qn_scan_versions(model_fd, &found, &n, &err) != QN_OK) {
         qn_error_prefix(&err, "model %s", name);
@@ -313,7 +313,7 @@ static void sync_model(qn_registry *r, int model_fd, const char *name, qn_tally 
     }
     for (int32_t i = 0; i < n && !served; i++) {
         qn_entry *e = entry_find(&r->models[model_find(r, name)], found[i].number);
-        bool      have = e && e->version;
+        bool have = e && e->version;
 
         if (have && same_stamp(&e->stamp, &found[i].stamp)) {
             t->report.n_unchanged++;
@@ -333,8 +333,8 @@ static void sync_model(qn_registry *r, int model_fd, const char *name, qn_tally 
 
 static void sync_by_name(qn_registry *r, const char *name, qn_tally *t)
 {
-    int             fd = -1;
-    qn_error        err = { 0 };
+    int fd = -1;
+    qn_error err = { 0 };
     qn_known_model *m;
 
     if (qn_folder_open(r->opt.root_fd, name, &fd, &err) != QN_OK) {
@@ -397,8 +397,8 @@ static void forget_model(qn_registry *r, int32_t at, qn_tally *t)
 
 static void reload_all(qn_registry *r, qn_tally *t)
 {
-    char   **names = NULL;
-    int32_t  n = 0;
+    char **names = NULL;
+    int32_t n = 0;
     qn_error err = { 0 };
 
     if (qn_scan_models(r->opt.root_fd, &names, &n, &err) != QN_OK) {
@@ -479,9 +479,9 @@ static void *loader_main(void *arg)
 
 qn_status qn_registry_create(const qn_registry_options *options, qn_registry **out, qn_error *err)
 {
-    qn_registry   *r = calloc(1, sizeof *r);
+    qn_registry *r = calloc(1, sizeof *r);
     pthread_attr_t attr;
-    int            rc;
+    int rc;
 
     *out = NULL;
     if (!r) return qn_error_set(err, QN_ERR_NOMEM, "registry");
@@ -529,7 +529,7 @@ void qn_registry_destroy(qn_registry *r)
 
 qn_status qn_registry_submit(qn_registry *r, qn_registry_action action, const char *name, qn_registry_done *done, void *user, qn_error *err)
 {
-    qn_status  st = QN_OK;
+    qn_status st = QN_OK;
     qn_action *a;
 
     if (action != QN_REGISTRY_RELOAD && (!name || !qn_model_name_valid(name)))
@@ -546,7 +546,8 @@ qn_status qn_registry_submit(qn_registry *r, qn_registry_action action, const ch
     a->user = user;
     pthread_mutex_lock(&r->mu);
     if (r->stopping || r->n_actions >= MAX_ACTIONS) {
-        st = qn_error_set(err, QN_ERR_UNAVAILABLE, r->stopping ? "the server is shutting down" : "%d loads and reloads wait already", MAX_ACTIONS);
+        st = qn_error_set(err, QN_ERR_UNAVAILABLE, r->stopping ? "the server is shutting down" : "%d loads and reloads wait already",
+                          MAX_ACTIONS);
     } else {
         *r->last = a;
         r->last = &a->next;
@@ -580,7 +581,7 @@ static qn_status lookup_failure(const qn_known_model *m, int64_t version, qn_err
 qn_status qn_registry_lookup(qn_registry *r, const char *name, int64_t version, qn_version **out, qn_error *err)
 {
     qn_status st = QN_OK;
-    int32_t   at;
+    int32_t at;
 
     *out = NULL;
     pthread_mutex_lock(&r->mu);
@@ -591,7 +592,7 @@ qn_status qn_registry_lookup(qn_registry *r, const char *name, int64_t version, 
         st = qn_error_set(err, QN_ERR_NOT_FOUND, "no model named %.64s", name);
     } else {
         const qn_known_model *m = &r->models[at];
-        const qn_entry       *e = version ? entry_find(m, version) : entry_served(m);
+        const qn_entry *e = version ? entry_find(m, version) : entry_served(m);
 
         if (e && e->state == QN_VERSION_READY)
             *out = qn_version_ref(e->version);

@@ -42,8 +42,8 @@ typedef struct qn_model_settings {
     int64_t max_queue_delay_us; /* 0..10 s: how long an idle worker may wait for more rows; default 0 */
     int32_t max_queued;         /* 1..1000000 requests waiting; beyond it 503 */
     qn_bits bits;               /* exact, or fast (OpenBLAS allowed) */
-    int     batching;           /* -1: only if rows are proved independent; 0: never; 1: the operator vouches for it */
-    char  **labels;             /* [n_labels] class names for people, or NULL; owned by the version */
+    int batching;               /* -1: only if rows are proved independent; 0: never; 1: the operator vouches for it */
+    char **labels;              /* [n_labels] class names for people, or NULL; owned by the version */
     int32_t n_labels;
 } qn_model_settings;
 
@@ -52,13 +52,13 @@ typedef struct qn_model_settings {
 typedef qn_status qn_settings_reader(int dir_fd, qn_model_settings *settings, qn_error *err);
 
 typedef struct qn_registry_options {
-    int                 root_fd;  /* folder of models, borrowed for the registry's life; AT_FDCWD is not allowed */
-    unsigned            cpu;      /* QN_CPU_* */
-    qn_limits           limits;
-    qn_store           *store;    /* shared by all models; a reference is taken */
-    qn_model_settings   defaults; /* labels NULL */
+    int root_fd;  /* folder of models, borrowed for the registry's life; AT_FDCWD is not allowed */
+    unsigned cpu; /* QN_CPU_* */
+    qn_limits limits;
+    qn_store *store;            /* shared by all models; a reference is taken */
+    qn_model_settings defaults; /* labels NULL */
     qn_settings_reader *read_settings;
-    int                 n_workers; /* sessions a version may need at once */
+    int n_workers; /* sessions a version may need at once */
     /* called when a version leaves LOADING, for metrics and logs; may be NULL */
     void (*on_load)(void *user, const char *model, int64_t version, qn_status status, const char *message, uint64_t load_us);
     void *user;
@@ -69,16 +69,16 @@ qn_status qn_registry_create(const qn_registry_options *options, qn_registry **o
 void qn_registry_destroy(qn_registry *registry);
 
 typedef enum qn_registry_action {
-    QN_REGISTRY_RELOAD,     /* read the folder again: load new models and versions, reload changed files, retire what is gone */
-    QN_REGISTRY_LOAD,       /* load (or load again if the file changed) one model by name */
-    QN_REGISTRY_UNLOAD,     /* retire all versions of one model; it stays unloaded through RELOAD until LOAD names it again */
+    QN_REGISTRY_RELOAD, /* read the folder again: load new models and versions, reload changed files, retire what is gone */
+    QN_REGISTRY_LOAD,   /* load (or load again if the file changed) one model by name */
+    QN_REGISTRY_UNLOAD, /* retire all versions of one model; it stays unloaded through RELOAD until LOAD names it again */
 } qn_registry_action;
 
 /* What an action did. Strings are valid during `done` only. */
 typedef struct qn_registry_report {
-    qn_status   status;   /* worst */
-    const char *message;  /* for the worst */
-    int32_t     n_loaded, n_failed, n_retired, n_unchanged;
+    qn_status status;    /* worst */
+    const char *message; /* for the worst */
+    int32_t n_loaded, n_failed, n_retired, n_unchanged;
 } qn_registry_report;
 typedef void qn_registry_done(void *user, const qn_registry_report *report);
 
@@ -92,26 +92,26 @@ qn_status qn_registry_submit(qn_registry *registry, qn_registry_action action, c
 qn_status qn_registry_lookup(qn_registry *registry, const char *name, int64_t version, qn_version **out, qn_error *err);
 
 qn_version *qn_version_ref(qn_version *v);
-void        qn_version_unref(qn_version *v); /* NULL allowed */
-qn_model   *qn_version_model(const qn_version *v);   /* borrowed while the reference is held */
-const char *qn_version_name(const qn_version *v);    /* of the model */
-int64_t     qn_version_number(const qn_version *v);
+void qn_version_unref(qn_version *v);             /* NULL allowed */
+qn_model *qn_version_model(const qn_version *v);  /* borrowed while the reference is held */
+const char *qn_version_name(const qn_version *v); /* of the model */
+int64_t qn_version_number(const qn_version *v);
 const qn_model_settings *qn_version_settings(const qn_version *v);
 struct qn_queue *qn_version_queue(const qn_version *v);
 
 /* A session of this version for one run by the calling worker's team (NULL: one thread; every team has the same size), made on first use
  * and kept (at most n_workers); give it back after the run. */
 qn_status qn_version_acquire_session(qn_version *v, qn_team *team, qn_session **out, qn_error *err);
-void      qn_version_release_session(qn_version *v, qn_session *session);
+void qn_version_release_session(qn_version *v, qn_session *session);
 
 /* One row of the index. Strings are valid during the call only. */
 typedef struct qn_index_entry {
-    const char      *model;
-    int64_t          version; /* 0: a folder without any version */
+    const char *model;
+    int64_t version; /* 0: a folder without any version */
     qn_version_state state;
-    bool             served;  /* the one that version 0 means */
-    const char      *reason;  /* "" or why it is not READY ("unloaded", the load error) */
-    uint64_t         weight_bytes;
+    bool served;        /* the one that version 0 means */
+    const char *reason; /* "" or why it is not READY ("unloaded", the load error) */
+    uint64_t weight_bytes;
 } qn_index_entry;
 /* Every known version, by model name and ascending version, under the registry's lock: `visit` must not call back into it. */
 void qn_registry_index(qn_registry *registry, void (*visit)(void *user, const qn_index_entry *e), void *user);

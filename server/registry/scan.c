@@ -33,7 +33,7 @@ void qn_scan_free_names(char **names, int32_t n)
 /* A second descriptor with a position of its own, for fdopendir() to keep. */
 static DIR *open_folder(int fd)
 {
-    int  copy = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int copy = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     DIR *dir = copy >= 0 ? fdopendir(copy) : NULL;
 
     if (!dir && copy >= 0) close(copy);
@@ -51,10 +51,10 @@ static bool is_folder(int fd, const char *name)
 
 qn_status qn_scan_models(int root_fd, char ***names, int32_t *n, qn_error *err)
 {
-    qn_status      st = QN_OK;
-    DIR           *dir = open_folder(root_fd);
-    char         **list = NULL;
-    int32_t        used = 0, cap = 0;
+    qn_status st = QN_OK;
+    DIR *dir = open_folder(root_fd);
+    char **list = NULL;
+    int32_t used = 0, cap = 0;
     struct dirent *e;
 
     *names = NULL;
@@ -94,7 +94,7 @@ done:
 /* "12" -> 12: decimal, no sign, no leading zero, fits. */
 static bool version_number(const char *s, int64_t *out)
 {
-    char     *end;
+    char *end;
     long long v;
 
     if (s[0] < '1' || s[0] > '9' || strlen(s) > 18) return false;
@@ -146,19 +146,19 @@ static int highest_first(const void *a, const void *b)
 
 qn_status qn_scan_versions(int model_fd, qn_scan_version **versions, int32_t *n, qn_error *err)
 {
-    qn_status        st = QN_OK;
-    DIR             *dir = open_folder(model_fd);
+    qn_status st = QN_OK;
+    DIR *dir = open_folder(model_fd);
     qn_scan_version *list = NULL;
-    int32_t          used = 0, cap = 0;
-    struct dirent   *e;
-    struct stat      settings_stat;
-    bool             has_settings = fstatat(model_fd, "quern.yaml", &settings_stat, AT_SYMLINK_NOFOLLOW) == 0;
+    int32_t used = 0, cap = 0;
+    struct dirent *e;
+    struct stat settings_stat;
+    bool has_settings = fstatat(model_fd, "quern.yaml", &settings_stat, AT_SYMLINK_NOFOLLOW) == 0;
 
     *versions = NULL;
     *n = 0;
     if (!dir) return qn_error_set(err, QN_ERR_IO, "the model's folder cannot be read: %s", strerror(errno));
     while ((e = readdir(dir)) != NULL) {
-        int64_t         number;
+        int64_t number;
         qn_scan_version v;
 
         if (!version_number(e->d_name, &number) || !is_folder(model_fd, e->d_name)) continue;

@@ -43,10 +43,10 @@ static bool only_batch_is_free(const qn_model *model)
  * guessed size or a value of zero (an index, a divisor) is to blame: then the version is served without having been warmed. */
 static qn_status version_warm(qn_version *v, qn_error *err)
 {
-    int32_t     n_in = qn_model_n_inputs(v->model), n_out = qn_model_n_outputs(v->model);
-    qn_tensor  *in = NULL, *out = NULL;
+    int32_t n_in = qn_model_n_inputs(v->model), n_out = qn_model_n_outputs(v->model);
+    qn_tensor *in = NULL, *out = NULL;
     qn_session *session = NULL;
-    qn_status   st = QN_OK;
+    qn_status st = QN_OK;
 
     if (!only_batch_is_free(v->model)) return QN_OK;
     in = calloc((size_t)n_in + 1, sizeof *in);
@@ -105,9 +105,9 @@ void qn_version_unref(qn_version *v)
 qn_status qn_version_load(const qn_version_source *src, qn_version **out, qn_error *err)
 {
     const qn_registry_options *o = src->options;
-    qn_model_options           mo = { .cpu = o->cpu, .limits = o->limits, .store = o->store };
-    qn_status                  st = QN_OK;
-    qn_version                *v = calloc(1, sizeof *v);
+    qn_model_options mo = { .cpu = o->cpu, .limits = o->limits, .store = o->store };
+    qn_status st = QN_OK;
+    qn_version *v = calloc(1, sizeof *v);
 
     *out = NULL;
     if (!v) return qn_error_set(err, QN_ERR_NOMEM, "version %" PRId64 " of model %s", src->number, src->name);
@@ -141,11 +141,11 @@ done:
     return st;
 }
 
-qn_model                *qn_version_model(const qn_version *v) { return v->model; }
-const char              *qn_version_name(const qn_version *v) { return v->name; }
-int64_t                  qn_version_number(const qn_version *v) { return v->number; }
+qn_model *qn_version_model(const qn_version *v) { return v->model; }
+const char *qn_version_name(const qn_version *v) { return v->name; }
+int64_t qn_version_number(const qn_version *v) { return v->number; }
 const qn_model_settings *qn_version_settings(const qn_version *v) { return &v->settings; }
-struct qn_queue         *qn_version_queue(const qn_version *v) { return v->queue; }
+struct qn_queue *qn_version_queue(const qn_version *v) { return v->queue; }
 
 qn_status qn_version_acquire_session(qn_version *v, qn_team *team, qn_session **out, qn_error *err)
 {

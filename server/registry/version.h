@@ -11,25 +11,25 @@
 #include <sys/stat.h>
 
 struct qn_version {
-    atomic_int        refs, shells;
-    atomic_int        state; /* qn_version_state */
-    char             *name;  /* of the model, owned */
-    int64_t           number;
-    qn_model         *model;
+    atomic_int refs, shells;
+    atomic_int state; /* qn_version_state */
+    char *name;       /* of the model, owned */
+    int64_t number;
+    qn_model *model;
     qn_model_settings settings; /* labels owned */
-    struct qn_queue  *queue;
-    pthread_mutex_t   sessions_mu; /* guards the free list; innermost */
-    qn_session      **sessions;    /* [n_sessions] not in use, room for max_sessions */
-    int32_t           n_sessions, max_sessions;
+    struct qn_queue *queue;
+    pthread_mutex_t sessions_mu; /* guards the free list; innermost */
+    qn_session **sessions;       /* [n_sessions] not in use, room for max_sessions */
+    int32_t n_sessions, max_sessions;
 };
 
 /* What a loader needs to know of the options. */
 typedef struct qn_version_source {
-    int                         model_fd; /* the model's folder */
-    const char                 *name;     /* of the model */
-    int64_t                     number;
-    const char                 *file;     /* "3/model.onnx.zst", beneath model_fd */
-    const qn_registry_options  *options;
+    int model_fd;     /* the model's folder */
+    const char *name; /* of the model */
+    int64_t number;
+    const char *file; /* "3/model.onnx.zst", beneath model_fd */
+    const qn_registry_options *options;
 } qn_version_source;
 
 /* FOUND -> LOADING -> (the caller publishes). Reads, plans and warms the version: everything that can fail, fails here.

@@ -1,12 +1,12 @@
 /* server/routes/match.c - patterns and paths.
  * A path is matched segment by segment on its raw bytes, each segment decoded alone, so that an encoded slash never makes a new segment.
- * The last literal of a segment may follow a placeholder: "{model}:predict". A name has no ':' (registry.h), so the first one ends it. */
+ * The last literal of a segment may follow the braces: "{model}:predict". A name has no ':' (registry.h), so the first one ends it. */
 #include "server/routes/routes.h"
 
 #include <string.h>
 
 /* "{model}" or "{version}" at the front of the pattern: its length, or 0. */
-static size_t placeholder(const char *pattern, size_t n)
+static size_t braces(const char *pattern, size_t n)
 {
     if (n >= 7 && memcmp(pattern, "{model}", 7) == 0) return 7;
     if (n >= 9 && memcmp(pattern, "{version}", 9) == 0) return 9;
@@ -30,7 +30,7 @@ static bool take_version(const char *s, int64_t *out)
 static bool match_segment(const char *pattern, size_t pattern_len, const char *raw, size_t raw_len, qn_path *out)
 {
     char text[QN_MAX_NAME * 2];
-    size_t len = 0, head = placeholder(pattern, pattern_len), tail_len = pattern_len - head;
+    size_t len = 0, head = braces(pattern, pattern_len), tail_len = pattern_len - head;
     const char *tail = pattern + head;
 
     if (!qn_percent_decode(raw, raw_len, text, sizeof text, &len)) return false;

@@ -21,8 +21,8 @@ static _Atomic int64_t *control;
 __attribute__((constructor)) static void attach(void)
 {
     const char *path = getenv("FAILMALLOC");
-    int         fd = path ? open(path, O_RDWR | O_CLOEXEC) : -1;
-    void       *p = fd >= 0 ? mmap(NULL, 16, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0) : MAP_FAILED;
+    int fd = path ? open(path, O_RDWR | O_CLOEXEC) : -1;
+    void *p = fd >= 0 ? mmap(NULL, 16, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0) : MAP_FAILED;
 
     if (fd >= 0) close(fd);
     if (p != MAP_FAILED) control = p;
@@ -42,7 +42,7 @@ void *malloc(size_t n) { return fails() ? NULL : __libc_malloc(n); }
 void *calloc(size_t n, size_t size) { return fails() ? NULL : __libc_calloc(n, size); }
 void *realloc(void *p, size_t n) { return fails() ? NULL : __libc_realloc(p, n); }
 void *aligned_alloc(size_t align, size_t n) { return fails() ? NULL : __libc_memalign(align, n); }
-int   posix_memalign(void **out, size_t align, size_t n)
+int posix_memalign(void **out, size_t align, size_t n)
 {
     if (fails()) return ENOMEM;
     *out = __libc_memalign(align, n);

@@ -10,16 +10,17 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
 {
     static const qn_codec_limits limits = { .body_bytes = 1 << 16, .tensor_bytes = 1 << 16, .text_bytes = 1 << 12, .depth = 64 };
-    qn_model m = { .inputs = { { .name = "x", .dtype = QN_F32, .rank = 2, .dims = { -1, 2 } }, { .name = "s", .dtype = QN_STRING, .rank = 1, .dims = { -1 } } },
+    qn_model m = { .inputs = { { .name = "x", .dtype = QN_F32, .rank = 2, .dims = { -1, 2 } },
+                               { .name = "s", .dtype = QN_STRING, .rank = 1, .dims = { -1 } } },
                    .outputs = { { .name = "y", .dtype = QN_F32, .rank = 2, .dims = { -1, 2 } } },
                    .n_inputs = 1,
                    .n_outputs = 1,
                    .rows = true };
     qn_decoder *d;
-    qn_decoded  in;
-    qn_status   st;
-    size_t      step, at = 2;
-    int64_t     header = -1;
+    qn_decoded in;
+    qn_status st;
+    size_t step, at = 2;
+    int64_t header = -1;
 
     if (n < 2) return 0;
     if (data[0] & 2) m.n_inputs = 2;

@@ -16,10 +16,10 @@ typedef struct affine {
 /* What the node does to channel i, from its constants; false if they are not constant or do not fit. */
 static bool read_affine(const qn_pass *p, const qn_node *bn, int64_t channels, affine *a)
 {
-    double  eps = (double)qn_node_float(bn, "epsilon", 1e-5f);
-    float  *in[4] = { NULL };
+    double eps = (double)qn_node_float(bn, "epsilon", 1e-5f);
+    float *in[4] = { NULL };
     int64_t n[4] = { 0 };
-    bool    ok = bn->n_in >= 5;
+    bool ok = bn->n_in >= 5;
 
     for (int32_t i = 0; i < 4 && ok; i++) {
         in[i] = qn_pass_floats(p, bn->in[1 + i], &n[i]);
@@ -40,8 +40,8 @@ static bool read_affine(const qn_pass *p, const qn_node *bn, int64_t channels, a
 
 static qn_status scaled_weight(qn_pass *p, const char *name, qn_value_id w, const affine *a, qn_value_id *out, bool *ok, qn_error *err)
 {
-    int64_t   count, per;
-    float    *f = qn_pass_floats(p, w, &count);
+    int64_t count, per;
+    float *f = qn_pass_floats(p, w, &count);
     qn_tensor t;
     qn_status st;
 
@@ -58,8 +58,8 @@ static qn_status scaled_weight(qn_pass *p, const char *name, qn_value_id w, cons
 
 static qn_status shifted_bias(qn_pass *p, const char *name, qn_value_id bias, const affine *a, qn_value_id *out, bool *ok, qn_error *err)
 {
-    int64_t   n = a->n;
-    float    *f = bias == QN_NONE ? calloc((size_t)n, sizeof *f) : qn_pass_floats(p, bias, &n);
+    int64_t n = a->n;
+    float *f = bias == QN_NONE ? calloc((size_t)n, sizeof *f) : qn_pass_floats(p, bias, &n);
     qn_tensor t = { .dtype = QN_F32, .rank = 1, .dims = { a->n }, .data = f, .bytes = (size_t)a->n * sizeof *f };
     qn_status st = QN_OK;
 
@@ -80,13 +80,20 @@ static bool inference_only(const qn_pass *p, const qn_node *bn)
 static qn_status fold_into(qn_pass *p, qn_node_id conv_id, qn_node_id bn_id, qn_error *err)
 {
     const qn_node *conv = &p->g->nodes[conv_id], *bn = &p->g->nodes[bn_id];
-    qn_value_id    w = qn_node_in(conv, 1), bias = qn_node_in(conv, 2), in[3] = { conv->in[0], QN_NONE, QN_NONE };
-    qn_patch       patch = { .domain = "", .op_type = "Conv", .opset = conv->opset, .in = in, .n_in = 3, .attrs = conv->attrs,
-                             .n_attrs = conv->n_attrs, .out = bn->out[0], .name = conv->name };
-    int64_t        channels = qn_pass_weight(p, w) ? qn_pass_dim(p, w, 0) : -1;
-    affine         a = { 0 };
-    bool           ok;
-    qn_status      st = QN_OK;
+    qn_value_id w = qn_node_in(conv, 1), bias = qn_node_in(conv, 2), in[3] = { conv->in[0], QN_NONE, QN_NONE };
+    qn_patch patch = { .domain = "",
+                       .op_type = "Conv",
+                       .opset = conv->opset,
+                       .in = in,
+                       .n_in = 3,
+                       .attrs = conv->attrs,
+                       .n_attrs = conv->n_attrs,
+                       .out = bn->out[0],
+                       .name = conv->name };
+    int64_t channels = qn_pass_weight(p, w) ? qn_pass_dim(p, w, 0) : -1;
+    affine a = { 0 };
+    bool ok;
+    qn_status st = QN_OK;
 
     if (channels < 1 || (bias != QN_NONE && !qn_pass_weight(p, bias))) return QN_OK;
     ok = read_affine(p, bn, channels, &a);

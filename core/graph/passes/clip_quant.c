@@ -23,9 +23,9 @@ static bool bounds(const qn_pass *p, const qn_node *n, float *lo, float *hi)
 
 static bool saturates(const qn_pass *p, const qn_qvalue *q, float lo, float hi)
 {
-    float   scale;
+    float scale;
     int64_t zero;
-    double  q_min = q->dtype == QN_U8 ? 0 : -128, q_max = q->dtype == QN_U8 ? 255 : 127;
+    double q_min = q->dtype == QN_U8 ? 0 : -128, q_max = q->dtype == QN_U8 ? 255 : 127;
 
     if (!qn_qdq_numbers(p, q, &scale, &zero)) return false;
     return (double)rintf(lo / scale) + (double)zero <= q_min && (double)rintf(hi / scale) + (double)zero >= q_max;
@@ -35,10 +35,10 @@ qn_status qn_pass_clip_quant(qn_pass *p, qn_error *err)
 {
     (void)err;
     for (int32_t i = 0; i < p->g->n_order; i++) {
-        qn_node_id     id = p->g->order[i], reader;
+        qn_node_id id = p->g->order[i], reader;
         const qn_node *n = &p->g->nodes[id];
-        qn_qvalue      q;
-        float          lo, hi;
+        qn_qvalue q;
+        float lo, hi;
 
         if (n->dead || !bounds(p, n, &lo, &hi) || qn_pass_type(p, n->in[0])->dtype != QN_F32) continue;
         if (qn_qdq_quantized(p, n->out[0], &q, &reader) && saturates(p, &q, lo, hi)) qn_pass_bypass(p, id);

@@ -14,7 +14,7 @@ typedef struct chain {
     qn_value_id out; /* the last value taken in */
     qn_value_id bias, residual;
     const char *act;
-    float       lo, hi;
+    float lo, hi;
 } chain;
 
 /* The node that alone reads the end of the chain, if it is `op`. */
@@ -40,8 +40,8 @@ static bool is_bias(const qn_pass *p, qn_value_id b, int32_t rank, int32_t axis,
 static qn_status flat_bias(qn_pass *p, const char *name, qn_value_id b, int64_t n, qn_value_id *out, qn_error *err)
 {
     qn_tensor t;
-    float    *f;
-    int64_t   count;
+    float *f;
+    int64_t count;
     qn_status st;
 
     *out = b;
@@ -51,7 +51,7 @@ static qn_status flat_bias(qn_pass *p, const char *name, qn_value_id b, int64_t 
         free(f);
         return qn_error_set(err, QN_ERR_NOMEM, "bias of node %s", name);
     }
-    t = (qn_tensor) { .dtype = QN_F32, .rank = 1, .dims = { n }, .data = f, .bytes = (size_t)n * sizeof *f };
+    t = (qn_tensor){ .dtype = QN_F32, .rank = 1, .dims = { n }, .data = f, .bytes = (size_t)n * sizeof *f };
     st = qn_pass_const(p, name, &t, out, err);
     free(f);
     return st;
@@ -60,8 +60,8 @@ static qn_status flat_bias(qn_pass *p, const char *name, qn_value_id b, int64_t 
 static qn_status take_bias(qn_pass *p, chain *c, const char *name, int32_t rank, int32_t axis, int64_t n, qn_error *err)
 {
     const qn_node *add = c->bias == QN_NONE && n > 0 && rank > 0 ? next_is(p, c, "Add") : NULL;
-    qn_value_id    other, out;
-    qn_status      st;
+    qn_value_id other, out;
+    qn_status st;
 
     if (!add) return QN_OK;
     other = add->in[0] == c->out ? add->in[1] : add->in[0];
@@ -83,7 +83,7 @@ static bool same_shape(const qn_type *a, const qn_type *b)
 static void take_residual(qn_pass *p, chain *c)
 {
     const qn_node *add = next_is(p, c, "Add");
-    qn_value_id    other;
+    qn_value_id other;
 
     if (!add) return;
     other = add->in[0] == c->out ? add->in[1] : add->in[0];
@@ -118,21 +118,27 @@ static int32_t attrs_of(const qn_node *n, const chain *c, qn_attr *attrs)
     int32_t k = n->n_attrs;
 
     if (k) memcpy(attrs, n->attrs, (size_t)k * sizeof *attrs);
-    attrs[k++] = (qn_attr) { .name = "act", .type = QN_ATTR_STRING, .n = (int64_t)strlen(c->act), .s = c->act };
-    attrs[k++] = (qn_attr) { .name = "lo", .type = QN_ATTR_FLOAT, .f = c->lo };
-    attrs[k++] = (qn_attr) { .name = "hi", .type = QN_ATTR_FLOAT, .f = c->hi };
+    attrs[k++] = (qn_attr){ .name = "act", .type = QN_ATTR_STRING, .n = (int64_t)strlen(c->act), .s = c->act };
+    attrs[k++] = (qn_attr){ .name = "lo", .type = QN_ATTR_FLOAT, .f = c->lo };
+    attrs[k++] = (qn_attr){ .name = "hi", .type = QN_ATTR_FLOAT, .f = c->hi };
     return k;
 }
 
 /* Conv, Gemm (plain) or the fused op in place of the last node of the chain. */
-static qn_status put(qn_pass *p, const qn_node *n, const chain *c, bool fused, const char *plain, int64_t opset, const char *fused_op, bool *done,
-                     qn_error *err)
+static qn_status put(qn_pass *p, const qn_node *n, const chain *c, bool fused, const char *plain, int64_t opset, const char *fused_op,
+                     bool *done, qn_error *err)
 {
     qn_value_id in[4] = { n->in[0], n->in[1], c->bias, c->residual };
-    qn_attr     attrs[MAX_ATTRS];
-    qn_patch    patch = { .domain = fused ? "quern" : "", .op_type = fused ? fused_op : plain, .opset = fused ? 1 : opset, .in = in,
-                          .n_in = 4, .attrs = fused ? attrs : n->attrs, .n_attrs = fused ? attrs_of(n, c, attrs) : n->n_attrs, .out = c->out,
-                          .name = n->name };
+    qn_attr attrs[MAX_ATTRS];
+    qn_patch patch = { .domain = fused ? "quern" : "",
+                       .op_type = fused ? fused_op : plain,
+                       .opset = fused ? 1 : opset,
+                       .in = in,
+                       .n_in = 4,
+                       .attrs = fused ? attrs : n->attrs,
+                       .n_attrs = fused ? attrs_of(n, c, attrs) : n->n_attrs,
+                       .out = c->out,
+                       .name = n->name };
 
     while (in[patch.n_in - 1] == QN_NONE) patch.n_in--;
     return strcmp(plain, "Gemm") == 0 ? qn_pass_patch_matrix(p, &patch, done, err) : qn_pass_patch(p, &patch, done, err);
@@ -142,9 +148,9 @@ static qn_status conv(qn_pass *p, qn_node_id id, qn_error *err)
 {
     const qn_node *n = &p->g->nodes[id];
     const qn_type *t = qn_pass_type(p, n->out[0]);
-    chain          c = { .out = n->out[0], .bias = qn_node_in(n, 2), .residual = QN_NONE, .act = "none" }, with;
-    bool           done = false;
-    qn_status      st = take_bias(p, &c, n->name, t->rank, 1, qn_pass_dim(p, n->in[1], 0), err);
+    chain c = { .out = n->out[0], .bias = qn_node_in(n, 2), .residual = QN_NONE, .act = "none" }, with;
+    bool done = false;
+    qn_status st = take_bias(p, &c, n->name, t->rank, 1, qn_pass_dim(p, n->in[1], 0), err);
 
     if (st != QN_OK) return st;
     n = &p->g->nodes[id];
@@ -162,11 +168,11 @@ static qn_status conv(qn_pass *p, qn_node_id id, qn_error *err)
 static qn_status gemm(qn_pass *p, qn_node_id id, bool matmul, qn_error *err)
 {
     const qn_node *n = &p->g->nodes[id];
-    int32_t        rank = qn_pass_type(p, n->out[0])->rank;
-    int64_t        columns = qn_pass_dim(p, n->in[1], !matmul && qn_node_int(n, "transB", 0) != 0 ? 0 : 1);
-    chain          c = { .out = n->out[0], .bias = qn_node_in(n, 2), .residual = QN_NONE, .act = "none" };
-    bool           done;
-    qn_status      st;
+    int32_t rank = qn_pass_type(p, n->out[0])->rank;
+    int64_t columns = qn_pass_dim(p, n->in[1], !matmul && qn_node_int(n, "transB", 0) != 0 ? 0 : 1);
+    chain c = { .out = n->out[0], .bias = qn_node_in(n, 2), .residual = QN_NONE, .act = "none" };
+    bool done;
+    qn_status st;
 
     if (matmul && (!qn_pass_weight(p, n->in[1]) || qn_pass_type(p, n->in[1])->rank != 2)) return QN_OK;
     if (!matmul && c.bias == QN_NONE && qn_node_float(n, "beta", 1.0f) != 1.0f) columns = -1; /* beta would scale the new bias */
@@ -183,7 +189,7 @@ qn_status qn_pass_epilogue(qn_pass *p, qn_error *err)
     qn_status st = QN_OK;
 
     for (int32_t i = 0; i < p->g->n_order && st == QN_OK; i++) {
-        qn_node_id     id = p->g->order[i];
+        qn_node_id id = p->g->order[i];
         const qn_node *n = &p->g->nodes[id];
 
         if (n->dead || n->n_attrs > MAX_ATTRS - 3 || qn_node_out(n, 0) == QN_NONE || qn_pass_type(p, n->out[0])->dtype != QN_F32) continue;

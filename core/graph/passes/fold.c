@@ -12,16 +12,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MAX_NODE_BYTES ((size_t)16 << 20)  /* of one node's outputs */
+#define MAX_NODE_BYTES  ((size_t)16 << 20)  /* of one node's outputs */
 #define MAX_TOTAL_BYTES ((size_t)256 << 20) /* of all */
-#define MAX_NODE_WORK (INT64_C(1) << 31)    /* elements touched; multiply-adds of a contraction */
-#define MAX_TOTAL_WORK (INT64_C(1) << 33)
+#define MAX_NODE_WORK   (INT64_C(1) << 31)  /* elements touched; multiply-adds of a contraction */
+#define MAX_TOTAL_WORK  (INT64_C(1) << 33)
 
 typedef struct folder {
     qn_pass *p;
-    bool     keep_dq;
-    size_t   bytes_left;
-    int64_t  work_left;
+    bool keep_dq;
+    size_t bytes_left;
+    int64_t work_left;
 } folder;
 
 /* -- known integers ------------------------------------------------------------------------------------------------------- */
@@ -29,10 +29,10 @@ typedef struct folder {
 static qn_status weight_of_known(qn_pass *p, qn_value_id v, bool *done, qn_error *err)
 {
     const qn_known *k = p->g->values[v].known;
-    qn_dtype        dtype = qn_pass_type(p, v)->dtype;
-    qn_tensor       t = { .dtype = dtype, .rank = k->rank, .dims = { k->n } };
-    int64_t        *wide;
-    qn_status       st;
+    qn_dtype dtype = qn_pass_type(p, v)->dtype;
+    qn_tensor t = { .dtype = dtype, .rank = k->rank, .dims = { k->n } };
+    int64_t *wide;
+    qn_status st;
 
     *done = false;
     if (dtype != QN_I64 && dtype != QN_I32 && dtype != QN_BOOL) return QN_OK;
@@ -60,10 +60,10 @@ static qn_status weight_of_known(qn_pass *p, qn_value_id v, bool *done, qn_error
 /* A node with one output that is fully known. */
 static qn_status fold_known(folder *f, qn_node_id id, bool *done, qn_error *err)
 {
-    qn_pass    *p = f->p;
-    qn_node    *n = &p->g->nodes[id];
+    qn_pass *p = f->p;
+    qn_node *n = &p->g->nodes[id];
     qn_value_id v = qn_node_out(n, 0);
-    qn_status   st;
+    qn_status st;
 
     *done = false;
     if (n->n_out != 1 || v == QN_NONE || !p->g->values[v].known || (n->op->flags & QN_OP_RANDOM)) return QN_OK;
@@ -95,9 +95,9 @@ static bool all_const(const qn_pass *p, const qn_node *n)
 /* Work of running n, by what its inputs and output say; INT64_MAX if that does not fit. */
 static int64_t work_of(const qn_pass *p, const qn_node *n)
 {
-    int64_t       work = 0, k = 1;
+    int64_t work = 0, k = 1;
     const qn_type *out = n->out[0] == QN_NONE ? NULL : qn_pass_type(p, n->out[0]);
-    bool          contraction = n->n_in > 1 && n->op->kernels && (strstr(n->op->kernels, "gemm") || strstr(n->op->kernels, "conv"));
+    bool contraction = n->n_in > 1 && n->op->kernels && (strstr(n->op->kernels, "gemm") || strstr(n->op->kernels, "conv"));
 
     if (strstr(n->op_type, "Pool")) return INT64_MAX; /* its work is in an attribute; nobody pools a constant for a reason */
     for (int32_t i = 0; i < n->n_in; i++) {
@@ -151,8 +151,8 @@ static qn_status load_inputs(qn_pass *p, const qn_node *n, qn_tensor *in, void *
 /* The tensors become the weights of n's outputs, and n goes. */
 static qn_status adopt(folder *f, qn_node_id id, const qn_tensor *out, qn_error *err)
 {
-    qn_pass  *p = f->p;
-    qn_node  *n = &p->g->nodes[id];
+    qn_pass *p = f->p;
+    qn_node *n = &p->g->nodes[id];
     qn_status st = QN_OK;
 
     for (int32_t i = 0; i < n->n_out && st == QN_OK; i++) {
@@ -169,12 +169,12 @@ static qn_status adopt(folder *f, qn_node_id id, const qn_tensor *out, qn_error 
 
 static qn_status run_node(folder *f, qn_node_id id, qn_error *err)
 {
-    qn_pass   *p = f->p;
-    qn_node   *n = &p->g->nodes[id];
-    size_t     limit = f->bytes_left < MAX_NODE_BYTES ? f->bytes_left : MAX_NODE_BYTES;
+    qn_pass *p = f->p;
+    qn_node *n = &p->g->nodes[id];
+    size_t limit = f->bytes_left < MAX_NODE_BYTES ? f->bytes_left : MAX_NODE_BYTES;
     qn_tensor *in = calloc((size_t)n->n_in + 1, sizeof *in), *out = calloc((size_t)n->n_out + 1, sizeof *out);
-    void     **own = calloc((size_t)n->n_in + 1, sizeof *own);
-    qn_status  st;
+    void **own = calloc((size_t)n->n_in + 1, sizeof *own);
+    qn_status st;
 
     if (!in || !out || !own) {
         st = qn_error_set(err, QN_ERR_NOMEM, "constants of node %.60s", n->name);
@@ -208,9 +208,9 @@ static bool open_ended(const qn_pass *p, const qn_node *n)
 
 static qn_status fold_one(folder *f, qn_node_id id, qn_error *err)
 {
-    qn_node  *n = &f->p->g->nodes[id];
-    bool      done = false;
-    int64_t   work;
+    qn_node *n = &f->p->g->nodes[id];
+    bool done = false;
+    int64_t work;
     qn_status st = open_ended(f->p, n) ? qn_inferer_node(&f->p->infer, id, err) : QN_OK;
 
     if (st == QN_OK) st = fold_known(f, id, &done, err);
@@ -224,7 +224,7 @@ static qn_status fold_one(folder *f, qn_node_id id, qn_error *err)
 
 static qn_status fold(qn_pass *p, bool keep_dq, qn_error *err)
 {
-    folder    f = { p, keep_dq, MAX_TOTAL_BYTES, MAX_TOTAL_WORK };
+    folder f = { p, keep_dq, MAX_TOTAL_BYTES, MAX_TOTAL_WORK };
     qn_status st = QN_OK;
 
     for (int32_t i = 0; i < p->g->n_order && st == QN_OK; i++) st = fold_one(&f, p->g->order[i], err);

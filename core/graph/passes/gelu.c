@@ -21,7 +21,7 @@ static bool scaled(const qn_pass *p, qn_value_id v, qn_value_id *x)
 /* The other operand and the output of the only reader of v, if that is `op`. */
 static bool then(qn_pass *p, qn_value_id v, const char *op, qn_value_id *other, qn_value_id *out)
 {
-    qn_node_id     id = qn_uses_only(&p->uses, p->g, v);
+    qn_node_id id = qn_uses_only(&p->uses, p->g, v);
     const qn_node *n;
 
     if (id == QN_NONE || !qn_pass_is(&p->g->nodes[id], op)) return false;
@@ -34,7 +34,7 @@ static bool then(qn_pass *p, qn_value_id v, const char *op, qn_value_id *other, 
 /* v = x * 0.5 */
 static bool halved(const qn_pass *p, qn_value_id v, qn_value_id x)
 {
-    qn_node_id     id = qn_pass_producer(p, v, "Mul");
+    qn_node_id id = qn_pass_producer(p, v, "Mul");
     const qn_node *n;
 
     if (id == QN_NONE) return false;
@@ -63,8 +63,8 @@ qn_status qn_pass_gelu(qn_pass *p, qn_error *err)
 
     for (int32_t i = 0; i < p->g->n_order && st == QN_OK; i++) {
         qn_value_id x, y;
-        bool        done;
-        qn_patch    patch = { .domain = "", .op_type = "Gelu", .opset = 20, .in = &x, .n_in = 1 };
+        bool done;
+        qn_patch patch = { .domain = "", .op_type = "Gelu", .opset = 20, .in = &x, .n_in = 1 };
 
         if (!match(p, &p->g->nodes[p->g->order[i]], &x, &y)) continue;
         patch.out = y;

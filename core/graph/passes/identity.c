@@ -6,9 +6,9 @@
 static bool idle_dropout(qn_pass *p, const qn_node *n)
 {
     qn_value_id mode = qn_node_in(n, 2), mask = qn_node_out(n, 1);
-    int64_t     v = 1;
-    float       ratio;
-    int32_t     count;
+    int64_t v = 1;
+    float ratio;
+    int32_t count;
 
     if (mask != QN_NONE && qn_uses_count(&p->uses, mask) > 0) return false;
     if (qn_pass_scalar(p, qn_node_in(n, 1), &ratio) && ratio == 0.0f) return true;

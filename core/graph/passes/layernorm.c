@@ -10,19 +10,19 @@
 
 typedef struct found {
     qn_value_id x, gamma, beta, out;
-    int32_t     k; /* axes normalised over, the last ones */
-    float       epsilon;
+    int32_t k; /* axes normalised over, the last ones */
+    float epsilon;
 } found;
 
 /* v = ReduceMean(of) over the last *k axes, keepdims; *k 0: any. */
 static bool mean_of_last(const qn_pass *p, qn_value_id v, qn_value_id *of, int32_t *k)
 {
-    qn_node_id     id = qn_pass_producer(p, v, "ReduceMean");
+    qn_node_id id = qn_pass_producer(p, v, "ReduceMean");
     const qn_node *n;
     const int64_t *attr;
-    int64_t        axes[QN_MAX_RANK], len;
-    int32_t        count = 0, rank;
-    unsigned       seen = 0;
+    int64_t axes[QN_MAX_RANK], len;
+    int32_t count = 0, rank;
+    unsigned seen = 0;
 
     if (id == QN_NONE) return false;
     n = &p->g->nodes[id];
@@ -49,7 +49,7 @@ static bool mean_of_last(const qn_pass *p, qn_value_id v, qn_value_id *of, int32
 /* v = Sub(x, ReduceMean(x)) */
 static bool centred(const qn_pass *p, qn_value_id v, qn_value_id *x, int32_t *k)
 {
-    qn_node_id  id = qn_pass_producer(p, v, "Sub");
+    qn_node_id id = qn_pass_producer(p, v, "Sub");
     qn_value_id of;
 
     if (id == QN_NONE) return false;
@@ -60,9 +60,9 @@ static bool centred(const qn_pass *p, qn_value_id v, qn_value_id *x, int32_t *k)
 /* v = d^2 where d is x centred */
 static bool squared(const qn_pass *p, qn_value_id v, qn_value_id x, int32_t *k)
 {
-    qn_node_id  pow_id = qn_pass_producer(p, v, "Pow"), mul_id = qn_pass_producer(p, v, "Mul");
+    qn_node_id pow_id = qn_pass_producer(p, v, "Pow"), mul_id = qn_pass_producer(p, v, "Mul");
     qn_value_id x2, d;
-    float       two;
+    float two;
 
     if (pow_id != QN_NONE) {
         d = p->g->nodes[pow_id].in[0];
@@ -78,7 +78,7 @@ static bool squared(const qn_pass *p, qn_value_id v, qn_value_id x, int32_t *k)
 /* v = Sqrt(ReduceMean(d^2) + eps) */
 static bool deviation(const qn_pass *p, qn_value_id v, found *f)
 {
-    qn_node_id  id = qn_pass_producer(p, v, "Sqrt");
+    qn_node_id id = qn_pass_producer(p, v, "Sqrt");
     qn_value_id var, sq;
 
     if (id == QN_NONE) return false;
@@ -106,7 +106,7 @@ static bool fits_last(const qn_pass *p, qn_value_id w, const found *f)
 /* The only reader of v, if it is `op` with a fitting constant on the other side. */
 static bool then(qn_pass *p, qn_value_id v, const char *op, const found *f, qn_value_id *w, qn_value_id *out)
 {
-    qn_node_id     id = qn_uses_only(&p->uses, p->g, v);
+    qn_node_id id = qn_uses_only(&p->uses, p->g, v);
     const qn_node *n;
 
     if (id == QN_NONE || !qn_pass_is(&p->g->nodes[id], op)) return false;
@@ -120,7 +120,7 @@ static bool match(qn_pass *p, const qn_node *div, found *f)
 {
     qn_value_id w, out;
 
-    *f = (found) { .x = QN_NONE, .beta = QN_NONE };
+    *f = (found){ .x = QN_NONE, .beta = QN_NONE };
     if (!qn_pass_is(div, "Div") || !centred(p, div->in[0], &f->x, &f->k) || !deviation(p, div->in[1], f)) return false;
     if (qn_pass_type(p, f->x)->dtype != QN_F32 || !then(p, div->out[0], "Mul", f, &f->gamma, &f->out)) return false;
     if (then(p, f->out, "Add", f, &w, &out)) {
@@ -135,11 +135,11 @@ qn_status qn_pass_layernorm(qn_pass *p, qn_error *err)
     qn_status st = QN_OK;
 
     for (int32_t i = 0; i < p->g->n_order && st == QN_OK; i++) {
-        found       f;
-        bool        done;
-        qn_attr     attrs[2] = { { .name = "axis", .type = QN_ATTR_INT }, { .name = "epsilon", .type = QN_ATTR_FLOAT } };
+        found f;
+        bool done;
+        qn_attr attrs[2] = { { .name = "axis", .type = QN_ATTR_INT }, { .name = "epsilon", .type = QN_ATTR_FLOAT } };
         qn_value_id in[3];
-        qn_patch    patch = { .domain = "", .op_type = "LayerNormalization", .opset = 17, .in = in, .attrs = attrs, .n_attrs = 2 };
+        qn_patch patch = { .domain = "", .op_type = "LayerNormalization", .opset = 17, .in = in, .attrs = attrs, .n_attrs = 2 };
 
         if (!match(p, &p->g->nodes[p->g->order[i]], &f)) continue;
         attrs[0].i = -f.k;

@@ -18,10 +18,10 @@ typedef qn_status rule_fn(qn_pass *p, qn_node_id id, const rule *r, qn_error *er
 
 struct rule {
     const char *op;
-    int64_t     until; /* last opset of the old form */
-    int64_t     now;   /* opset of the new one */
+    int64_t until;      /* last opset of the old form */
+    int64_t now;        /* opset of the new one */
     const char *now_op; /* another op, or NULL */
-    rule_fn    *fn;
+    rule_fn *fn;
     const char *attr; /* for the simple ones */
 };
 
@@ -32,13 +32,14 @@ static qn_node *node_of(qn_pass *p, qn_node_id id) { return &p->g->nodes[id]; }
 /* A list attribute becomes input i. */
 static qn_status ints_to_input(qn_pass *p, qn_node_id id, const char *attr, int32_t i, qn_error *err)
 {
-    int64_t        n;
+    int64_t n;
     const int64_t *ints = qn_node_ints(node_of(p, id), attr, &n);
-    qn_value_id    v;
-    qn_status      st;
+    qn_value_id v;
+    qn_status st;
 
     if (!ints) return QN_OK;
-    if (n > QN_INFER_CONST_MAX) return qn_error_set(err, QN_ERR_LIMIT, "node %.60s: attribute %s has %" PRId64 " elements", node_of(p, id)->name, attr, n);
+    if (n > QN_INFER_CONST_MAX)
+        return qn_error_set(err, QN_ERR_LIMIT, "node %.60s: attribute %s has %" PRId64 " elements", node_of(p, id)->name, attr, n);
     st = qn_pass_const_ints(p, node_of(p, id)->name, ints, (int32_t)n, &v, err);
     if (st == QN_OK) st = qn_pass_set_input(p, id, i, v, err);
     if (st == QN_OK) qn_pass_drop_attr(node_of(p, id), attr);
@@ -49,11 +50,11 @@ static qn_status ints_to_input(qn_pass *p, qn_node_id id, const char *attr, int3
 static qn_status float_to_input(qn_pass *p, qn_node_id id, float f, int32_t i, qn_error *err)
 {
     qn_value_id x = qn_node_in(node_of(p, id), 0), v;
-    qn_dtype    dtype = x == QN_NONE ? QN_F32 : qn_pass_type(p, x)->dtype;
-    double      d = (double)f;
-    uint16_t    h = qn_f32_to_f16(f);
-    qn_tensor   t = { .dtype = dtype, .data = &f, .bytes = sizeof f };
-    qn_status   st;
+    qn_dtype dtype = x == QN_NONE ? QN_F32 : qn_pass_type(p, x)->dtype;
+    double d = (double)f;
+    uint16_t h = qn_f32_to_f16(f);
+    qn_tensor t = { .dtype = dtype, .data = &f, .bytes = sizeof f };
+    qn_status st;
 
     if (dtype == QN_F64) {
         t.data = &d;
@@ -75,8 +76,8 @@ static qn_status list_attr(qn_pass *p, qn_node_id id, const rule *r, qn_error *e
 static qn_status topk(qn_pass *p, qn_node_id id, const rule *r, qn_error *err)
 {
     const qn_attr *k = qn_node_attr(node_of(p, id), "k");
-    qn_value_id    v;
-    qn_status      st;
+    qn_value_id v;
+    qn_status st;
 
     (void)r;
     if (!k || k->type != QN_ATTR_INT) return QN_OK;
@@ -88,7 +89,7 @@ static qn_status topk(qn_pass *p, qn_node_id id, const rule *r, qn_error *err)
 
 static qn_status clip(qn_pass *p, qn_node_id id, const rule *r, qn_error *err)
 {
-    float     lo = qn_node_float(node_of(p, id), "min", -FLT_MAX), hi = qn_node_float(node_of(p, id), "max", FLT_MAX);
+    float lo = qn_node_float(node_of(p, id), "min", -FLT_MAX), hi = qn_node_float(node_of(p, id), "max", FLT_MAX);
     qn_status st = QN_OK;
 
     (void)r;
@@ -101,7 +102,7 @@ static qn_status clip(qn_pass *p, qn_node_id id, const rule *r, qn_error *err)
 
 static qn_status pad(qn_pass *p, qn_node_id id, const rule *r, qn_error *err)
 {
-    float     value = qn_node_float(node_of(p, id), "value", 0.0f);
+    float value = qn_node_float(node_of(p, id), "value", 0.0f);
     qn_status st = ints_to_input(p, id, qn_node_attr(node_of(p, id), "paddings") ? "paddings" : "pads", 1, err);
 
     (void)r;
@@ -122,7 +123,7 @@ static qn_status slice(qn_pass *p, qn_node_id id, const rule *r, qn_error *err)
 
 static qn_status dropout(qn_pass *p, qn_node_id id, const rule *r, qn_error *err)
 {
-    float     ratio = qn_node_float(node_of(p, id), "ratio", 0.5f);
+    float ratio = qn_node_float(node_of(p, id), "ratio", 0.5f);
     qn_value_id v;
     qn_tensor t = { .dtype = QN_F32, .data = &ratio, .bytes = sizeof ratio };
     qn_status st = qn_pass_const(p, node_of(p, id)->name, &t, &v, err);
@@ -149,14 +150,14 @@ static qn_status more_attrs(qn_pass *p, qn_node_id id, int32_t more, qn_error *e
 
 static void add_text(qn_node *n, const char *name, const char *text)
 {
-    n->attrs[n->n_attrs++] = (qn_attr) { .name = name, .type = QN_ATTR_STRING, .n = (int64_t)strlen(text), .s = text };
+    n->attrs[n->n_attrs++] = (qn_attr){ .name = name, .type = QN_ATTR_STRING, .n = (int64_t)strlen(text), .s = text };
 }
 
 /* Old Resize rounds an index down when it enlarges and up when it shrinks. */
 static const char *nearest_of(qn_pass *p, qn_value_id scales)
 {
-    int64_t     n = 0;
-    float      *f = scales == QN_NONE ? NULL : qn_pass_floats(p, scales, &n);
+    int64_t n = 0;
+    float *f = scales == QN_NONE ? NULL : qn_pass_floats(p, scales, &n);
     const char *mode = "floor";
 
     for (int64_t i = 0; f && i < n; i++)
@@ -169,18 +170,21 @@ static const char *nearest_of(qn_pass *p, qn_value_id scales)
 static qn_status resize(qn_pass *p, qn_node_id id, const rule *r, qn_error *err)
 {
     const qn_attr *a = qn_node_attr(node_of(p, id), "scales");
-    qn_value_id    scales = qn_node_in(node_of(p, id), 1);
-    qn_status      st = QN_OK;
+    qn_value_id scales = qn_node_in(node_of(p, id), 1);
+    qn_status st = QN_OK;
 
     (void)r;
     if (a && a->type == QN_ATTR_FLOATS && a->n <= QN_MAX_RANK) {
-        qn_tensor t = { .dtype = QN_F32, .rank = 1, .dims = { a->n }, .data = (void *)(uintptr_t)a->floats, .bytes = (size_t)a->n * sizeof(float) };
+        qn_tensor t = {
+            .dtype = QN_F32, .rank = 1, .dims = { a->n }, .data = (void *)(uintptr_t)a->floats, .bytes = (size_t)a->n * sizeof(float)
+        };
 
         st = qn_pass_const(p, node_of(p, id)->name, &t, &scales, err);
         qn_pass_drop_attr(node_of(p, id), "scales");
     }
     if (st == QN_OK && scales == QN_NONE)
-        st = qn_error_set(err, QN_ERR_UNSUPPORTED, "node %.60s: %s without scales is unsupported", node_of(p, id)->name, node_of(p, id)->op_type);
+        st = qn_error_set(err, QN_ERR_UNSUPPORTED, "node %.60s: %s without scales is unsupported", node_of(p, id)->name,
+                          node_of(p, id)->op_type);
     if (st == QN_OK) st = qn_pass_set_input(p, id, 2, scales, err);
     if (st == QN_OK) st = qn_pass_set_input(p, id, 1, QN_NONE, err);
     if (st == QN_OK) st = more_attrs(p, id, 2, err);
@@ -198,8 +202,8 @@ static qn_status batchnorm(qn_pass *p, qn_node_id id, const rule *r, qn_error *e
         return qn_error_set(err, QN_ERR_UNSUPPORTED, "node %.60s: BatchNormalization with spatial = 0 is unsupported", n->name);
     for (int32_t i = 1; i < n->n_out; i++)
         if (n->out[i] != QN_NONE && qn_uses_count(&p->uses, n->out[i]) > 0)
-            return qn_error_set(err, QN_ERR_UNSUPPORTED, "node %.60s: BatchNormalization in training mode (opset %" PRId64 ") is unsupported", n->name,
-                                n->opset);
+            return qn_error_set(err, QN_ERR_UNSUPPORTED,
+                                "node %.60s: BatchNormalization in training mode (opset %" PRId64 ") is unsupported", n->name, n->opset);
     for (int32_t i = 1; i < n->n_out; i++)
         if (n->out[i] != QN_NONE) p->g->values[n->out[i]].producer = QN_NONE;
     n->n_out = n->n_out > 1 ? 1 : n->n_out;
@@ -213,13 +217,13 @@ static qn_status batchnorm(qn_pass *p, qn_node_id id, const rule *r, qn_error *e
 /* Before opset 7 the second input lined up at `axis`; now it needs dimensions of 1 behind it. */
 static qn_status broadcast(qn_pass *p, qn_node_id id, const rule *r, qn_error *err)
 {
-    qn_node       *n = node_of(p, id);
-    qn_value_id    a = qn_node_in(n, 0), b = qn_node_in(n, 1), wide;
-    int64_t        axis = 0, axes[QN_MAX_RANK], k;
-    int32_t        ra, rb;
-    qn_value_id    in[2];
-    qn_status      st = QN_OK;
-    bool           prelu = strcmp(n->op_type, "PRelu") == 0;
+    qn_node *n = node_of(p, id);
+    qn_value_id a = qn_node_in(n, 0), b = qn_node_in(n, 1), wide;
+    int64_t axis = 0, axes[QN_MAX_RANK], k;
+    int32_t ra, rb;
+    qn_value_id in[2];
+    qn_status st = QN_OK;
+    bool prelu = strcmp(n->op_type, "PRelu") == 0;
 
     (void)r;
     if (a != QN_NONE && b != QN_NONE && (prelu || qn_node_attr(n, "axis"))) {
@@ -228,7 +232,8 @@ static qn_status broadcast(qn_pass *p, qn_node_id id, const rule *r, qn_error *e
         axis = prelu ? 1 : qn_node_int(n, "axis", 0);
         if (axis < 0) axis += ra;
         k = ra - axis - rb;
-        if (ra < 0 || rb < 0) return qn_error_set(err, QN_ERR_UNSUPPORTED, "node %.60s: broadcast along axis of an unknown rank is unsupported", n->name);
+        if (ra < 0 || rb < 0)
+            return qn_error_set(err, QN_ERR_UNSUPPORTED, "node %.60s: broadcast along axis of an unknown rank is unsupported", n->name);
         if (prelu && rb != 1) k = 0;
         if (k < 0 || axis < 0 || rb + k > QN_MAX_RANK)
             return qn_error_set(err, QN_ERR_SHAPE, "node %.60s: axis %" PRId64 " with ranks %d and %d", n->name, axis, ra, rb);
@@ -312,9 +317,9 @@ static const rule *rule_for(const qn_pass *p, const qn_node *n)
 
 static qn_status text_weight(const char *const *s, const int64_t *len, int64_t n, int32_t rank, qn_weight **w, qn_error *err)
 {
-    size_t    head = ((size_t)n + 1) * sizeof(uint64_t), total = head;
+    size_t head = ((size_t)n + 1) * sizeof(uint64_t), total = head;
     qn_tensor t = { .dtype = QN_STRING, .rank = rank, .dims = { n } };
-    uint64_t  at = 0;
+    uint64_t at = 0;
     qn_status st;
 
     for (int64_t i = 0; i < n; i++) total += len ? (size_t)len[i] : strlen(s[i]); /* they lie in memory: no overflow */
@@ -339,14 +344,20 @@ static qn_status constant_weight(const qn_attr *a, qn_weight **w, qn_error *err)
     qn_tensor t = { 0 };
 
     switch (a->type) {
-    case QN_ATTR_TENSOR: *w = a->t ? qn_weight_ref(a->t) : NULL; return *w ? QN_OK : qn_error_set(err, QN_ERR_FORMAT, "Constant without a tensor");
-    case QN_ATTR_FLOAT: t = (qn_tensor) { .dtype = QN_F32, .data = (void *)(uintptr_t)&a->f, .bytes = sizeof a->f }; break;
-    case QN_ATTR_INT: t = (qn_tensor) { .dtype = QN_I64, .data = (void *)(uintptr_t)&a->i, .bytes = sizeof a->i }; break;
+    case QN_ATTR_TENSOR:
+        *w = a->t ? qn_weight_ref(a->t) : NULL;
+        return *w ? QN_OK : qn_error_set(err, QN_ERR_FORMAT, "Constant without a tensor");
+    case QN_ATTR_FLOAT: t = (qn_tensor){ .dtype = QN_F32, .data = (void *)(uintptr_t)&a->f, .bytes = sizeof a->f }; break;
+    case QN_ATTR_INT: t = (qn_tensor){ .dtype = QN_I64, .data = (void *)(uintptr_t)&a->i, .bytes = sizeof a->i }; break;
     case QN_ATTR_FLOATS:
-        t = (qn_tensor) { .dtype = QN_F32, .rank = 1, .dims = { a->n }, .data = (void *)(uintptr_t)a->floats, .bytes = (size_t)a->n * sizeof(float) };
+        t = (qn_tensor){
+            .dtype = QN_F32, .rank = 1, .dims = { a->n }, .data = (void *)(uintptr_t)a->floats, .bytes = (size_t)a->n * sizeof(float)
+        };
         break;
     case QN_ATTR_INTS:
-        t = (qn_tensor) { .dtype = QN_I64, .rank = 1, .dims = { a->n }, .data = (void *)(uintptr_t)a->ints, .bytes = (size_t)a->n * sizeof(int64_t) };
+        t = (qn_tensor){
+            .dtype = QN_I64, .rank = 1, .dims = { a->n }, .data = (void *)(uintptr_t)a->ints, .bytes = (size_t)a->n * sizeof(int64_t)
+        };
         break;
     case QN_ATTR_STRING: return text_weight(&a->s, &a->n, 1, 0, w, err);
     case QN_ATTR_STRINGS: return text_weight(a->strings, NULL, a->n, 1, w, err);
@@ -357,16 +368,17 @@ static qn_status constant_weight(const qn_attr *a, qn_weight **w, qn_error *err)
 
 static qn_status constant(qn_pass *p, qn_node_id id, qn_error *err)
 {
-    static const char *const names[] = { "value", "value_float", "value_floats", "value_int", "value_ints", "value_string", "value_strings" };
-    const qn_node           *n = node_of(p, id);
-    const qn_attr           *a = NULL;
-    qn_value_id              v = qn_node_out(n, 0);
-    qn_weight               *w = NULL;
-    qn_status                st;
+    static const char *const names[] = {
+        "value", "value_float", "value_floats", "value_int", "value_ints", "value_string", "value_strings"
+    };
+    const qn_node *n = node_of(p, id);
+    const qn_attr *a = NULL;
+    qn_value_id v = qn_node_out(n, 0);
+    qn_weight *w = NULL;
+    qn_status st;
 
     for (size_t i = 0; i < sizeof names / sizeof names[0] && !a; i++) a = qn_node_attr(n, names[i]);
-    if (!a)
-        return qn_error_set(err, QN_ERR_UNSUPPORTED, "node %.60s: Constant without a dense value is unsupported", n->name);
+    if (!a) return qn_error_set(err, QN_ERR_UNSUPPORTED, "node %.60s: Constant without a dense value is unsupported", n->name);
     if (v == QN_NONE) {
         qn_graph_kill_node(p->g, id);
         return QN_OK;
@@ -391,12 +403,12 @@ static bool old_softmax(const qn_node *n)
 /* y = Reshape(Softmax(Flatten(x, axis)), Shape(x)): the old op works on all dimensions from `axis` on as one. */
 static qn_status softmax(qn_pass *p, qn_node_id id, qn_error *err)
 {
-    qn_node    *n = node_of(p, id);
-    qn_attr     axis = { .name = "axis", .type = QN_ATTR_INT, .i = qn_node_int(n, "axis", 1) };
+    qn_node *n = node_of(p, id);
+    qn_attr axis = { .name = "axis", .type = QN_ATTR_INT, .i = qn_node_int(n, "axis", 1) };
     qn_value_id x = n->in[0], y = n->out[0], flat, shape, soft, in[2];
-    int32_t     rank = qn_pass_type(p, x)->rank, last = 0;
-    qn_node_id  made;
-    qn_status   st = QN_OK;
+    int32_t rank = qn_pass_type(p, x)->rank, last = 0;
+    qn_node_id made;
+    qn_status st = QN_OK;
 
     if (rank == 0) return qn_error_set(err, QN_ERR_SHAPE, "node %.60s: %s of a scalar", n->name, n->op_type);
     if (rank > 0) {
@@ -436,7 +448,7 @@ static qn_status check_names(qn_pass *p, qn_error *err)
 {
     for (int32_t i = 0; i < p->g->n_order; i++) {
         const qn_node *n = node_of(p, p->g->order[i]);
-        bool           known;
+        bool known;
 
         if (qn_pass_is(n, "Constant") || rule_for(p, n)) continue;
         if (!qn_op_index_find(&p->ops, n->domain, n->op_type, old_softmax(n) ? 13 : n->opset, &known)) return unsupported(n, err);
@@ -454,8 +466,9 @@ static bool has_subgraph(const qn_node *n)
 static qn_status one(qn_pass *p, qn_node_id id, qn_error *err)
 {
     const rule *r;
-    qn_node    *n = node_of(p, id);
-    qn_status   st = QN_OK;
+    qn_node *n = node_of(p, id);
+    bool variadic;
+    qn_status st = QN_OK;
 
     if (has_subgraph(n)) return unsupported(n, err);
     if (qn_pass_is(n, "Constant")) return constant(p, id, err);
@@ -468,9 +481,11 @@ static qn_status one(qn_pass *p, qn_node_id id, qn_error *err)
     if (r && r->now_op) n->op_type = r->now_op;
     n->op = qn_op_index_find(&p->ops, n->domain, n->op_type, n->opset, NULL);
     if (!n->op) return unsupported(n, err);
-    if (n->n_in < n->op->min_in || (n->n_in > n->op->max_in && !(n->op->flags & QN_OP_VARIADIC)) || n->n_out < n->op->min_out)
-        return qn_error_set(err, QN_ERR_INVALID, "node %.60s: %.40s has %d inputs and %d outputs, expected %d..%d and at least %d", n->name, n->op_type,
-                            n->n_in, n->n_out, n->op->min_in, n->op->max_in, n->op->min_out);
+    variadic = (n->op->flags & QN_OP_VARIADIC) != 0;
+    if (n->n_in < n->op->min_in || (n->n_in > n->op->max_in && !variadic) || n->n_out < n->op->min_out ||
+        (n->n_out > n->op->max_out && !variadic))
+        return qn_error_set(err, QN_ERR_INVALID, "node %.60s: %.40s has %d inputs and %d outputs, expected %d..%d and %d..%d", n->name,
+                            n->op_type, n->n_in, n->n_out, n->op->min_in, n->op->max_in, n->op->min_out, n->op->max_out);
     for (int32_t i = 0; i < n->op->min_in; i++) /* infer functions read required inputs without asking */
         if (n->in[i] == QN_NONE)
             return qn_error_set(err, QN_ERR_INVALID, "node %.60s: input %d of %.40s is left out, but required", n->name, i, n->op_type);
@@ -479,11 +494,11 @@ static qn_status one(qn_pass *p, qn_node_id id, qn_error *err)
 
 qn_status qn_pass_normalise(qn_pass *p, qn_error *err)
 {
-    qn_graph  *g = p->g;
-    int32_t    n_order = g->n_order;
+    qn_graph *g = p->g;
+    int32_t n_order = g->n_order;
     qn_node_id *order = g->order; /* emitted nodes are inferred where they are made */
-    qn_type   *said = malloc(((size_t)g->n_outputs + 1) * sizeof *said);
-    qn_status  st;
+    qn_type *said = malloc(((size_t)g->n_outputs + 1) * sizeof *said);
+    qn_status st;
 
     if (!said) return qn_error_set(err, QN_ERR_NOMEM, "types of outputs");
     for (int32_t i = 0; i < g->n_outputs; i++) said[i] = g->values[g->outputs[i]].type;

@@ -6,8 +6,8 @@
 static qn_pass_fn *const canonical[] = { qn_pass_normalise, qn_pass_identity, qn_pass_layernorm, qn_pass_gelu };
 
 /* Integers first: folding and fusing would hide the patterns that decide what ONNX Runtime computes in integers. */
-static qn_pass_fn *const lowered[] = { qn_pass_fold_keep_dq, qn_pass_clip_quant, qn_pass_qdq_move, qn_pass_qlinear,
-                                       qn_pass_fold,         qn_pass_batchnorm,  qn_pass_epilogue };
+static qn_pass_fn *const lowered[] = { qn_pass_dq_transpose, qn_pass_fold_keep_dq, qn_pass_clip_quant, qn_pass_qdq_move,
+                                       qn_pass_qlinear,      qn_pass_fold,         qn_pass_batchnorm,  qn_pass_epilogue };
 
 static qn_status run_steps(qn_pass *p, qn_pass_fn *const *s, size_t n, qn_error *err)
 {
@@ -20,7 +20,7 @@ static qn_status run_steps(qn_pass *p, qn_pass_fn *const *s, size_t n, qn_error 
 
 qn_status qn_graph_canonicalise(const qn_graph *import, qn_store *store, qn_graph **out, qn_error *err)
 {
-    qn_pass   p = { .store = store, .cpu = 0, .bits = QN_BITS_EXACT };
+    qn_pass p = { .store = store, .cpu = 0, .bits = QN_BITS_EXACT };
     qn_status st = qn_graph_clone(import, QN_STAGE_CANONICAL, &p.g, err);
 
     *out = NULL;
@@ -39,7 +39,7 @@ qn_status qn_graph_canonicalise(const qn_graph *import, qn_store *store, qn_grap
 qn_status qn_graph_lower(const qn_graph *canonical_graph, qn_store *store, unsigned cpu, qn_bits bits, bool all_values, qn_graph **out,
                          qn_error *err)
 {
-    qn_pass   p = { .store = store, .cpu = cpu, .bits = bits };
+    qn_pass p = { .store = store, .cpu = cpu, .bits = bits };
     qn_status st = qn_graph_clone(canonical_graph, QN_STAGE_LOWERED, &p.g, err);
 
     (void)all_values; /* values that are gone after lowering have no bits to report; the ones that stay keep their names */

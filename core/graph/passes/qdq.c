@@ -9,9 +9,9 @@
 static bool parameters(const qn_pass *p, const qn_node *n, qn_dtype dtype, int32_t rank, qn_qvalue *out)
 {
     qn_value_id zero = qn_node_in(n, 2);
-    qn_tensor   z;
-    float      *s;
-    bool        ok = true;
+    qn_tensor z;
+    float *s;
+    bool ok = true;
 
     out->dtype = dtype;
     out->scale = qn_node_in(n, 1);
@@ -37,7 +37,7 @@ static bool parameters(const qn_pass *p, const qn_node *n, qn_dtype dtype, int32
 
 bool qn_qdq_dequantized(const qn_pass *p, qn_value_id v, qn_qvalue *out)
 {
-    qn_node_id     id = qn_pass_producer(p, v, "DequantizeLinear");
+    qn_node_id id = qn_pass_producer(p, v, "DequantizeLinear");
     const qn_type *t;
 
     if (id == QN_NONE) return false;
@@ -70,7 +70,7 @@ bool qn_qdq_numbers(const qn_pass *p, const qn_qvalue *v, float *scale, int64_t 
 
 bool qn_qdq_same(const qn_pass *p, const qn_qvalue *a, const qn_qvalue *b)
 {
-    float   sa, sb;
+    float sa, sb;
     int64_t za, zb;
 
     return a->dtype == b->dtype && qn_qdq_numbers(p, a, &sa, &za) && qn_qdq_numbers(p, b, &sb, &zb) && sa == sb && za == zb;

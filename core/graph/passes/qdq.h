@@ -6,12 +6,12 @@
 
 /* An integer tensor and what it means. Scales are constant, finite and > 0. */
 typedef struct qn_qvalue {
-    qn_value_id q;        /* the integers */
-    qn_dtype    dtype;    /* of them */
-    qn_value_id scale;    /* f32 */
-    qn_value_id zero;     /* QN_NONE: 0 */
-    int64_t     n_scales; /* 1: per tensor */
-    int32_t     axis;     /* of several scales, >= 0 */
+    qn_value_id q;     /* the integers */
+    qn_dtype dtype;    /* of them */
+    qn_value_id scale; /* f32 */
+    qn_value_id zero;  /* QN_NONE: 0 */
+    int64_t n_scales;  /* 1: per tensor */
+    int32_t axis;      /* of several scales, >= 0 */
 } qn_qvalue;
 
 /* v is DequantizeLinear of an 8-bit or s32 tensor to f32, without blocks. */

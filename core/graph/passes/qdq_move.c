@@ -11,8 +11,8 @@
 /* Ops whose output elements are input elements; data is input 0 (of Concat: all inputs). */
 static bool moves(const qn_node *n)
 {
-    static const char *const names[] = { "MaxPool", "Flatten",       "Reshape",      "Transpose", "Squeeze", "Unsqueeze",
-                                         "Slice",   "DepthToSpace",  "SpaceToDepth", "Gather",    "Expand",  "Concat" };
+    static const char *const names[] = { "MaxPool", "Flatten",      "Reshape",      "Transpose", "Squeeze", "Unsqueeze",
+                                         "Slice",   "DepthToSpace", "SpaceToDepth", "Gather",    "Expand",  "Concat" };
 
     for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
         if (qn_pass_is(n, names[i])) return true;
@@ -30,14 +30,19 @@ static bool one_output(const qn_pass *p, const qn_node *n)
 static qn_status move_op(qn_pass *p, qn_node_id id, qn_error *err)
 {
     const qn_node *n = &p->g->nodes[id];
-    bool           concat = qn_pass_is(n, "Concat"), done;
-    int32_t        n_data = concat ? n->n_in : 1;
-    qn_value_id   *in;
-    qn_qvalue      x, y;
-    qn_node_id     q_id;
-    qn_patch       patch = { .domain = n->domain, .op_type = n->op_type, .opset = n->opset, .n_in = n->n_in, .attrs = n->attrs,
-                             .n_attrs = n->n_attrs, .name = n->name };
-    qn_status      st = QN_OK;
+    bool concat = qn_pass_is(n, "Concat"), done;
+    int32_t n_data = concat ? n->n_in : 1;
+    qn_value_id *in;
+    qn_qvalue x, y;
+    qn_node_id q_id;
+    qn_patch patch = { .domain = n->domain,
+                       .op_type = n->op_type,
+                       .opset = n->opset,
+                       .n_in = n->n_in,
+                       .attrs = n->attrs,
+                       .n_attrs = n->n_attrs,
+                       .name = n->name };
+    qn_status st = QN_OK;
 
     if (n->n_in < 1 || !one_output(p, n) || !qn_qdq_quantized(p, n->out[0], &y, &q_id)) return QN_OK;
     in = malloc((size_t)n->n_in * sizeof *in);
@@ -58,8 +63,8 @@ done:
 static void collapse(qn_pass *p, qn_node_id dq)
 {
     qn_value_id v = p->g->nodes[dq].out[0];
-    qn_qvalue   x, y;
-    qn_node_id  q_id;
+    qn_qvalue x, y;
+    qn_node_id q_id;
 
     if (qn_qdq_dequantized(p, v, &x) && qn_qdq_quantized(p, v, &y, &q_id) && qn_qdq_same(p, &x, &y)) qn_pass_alias(p, q_id, x.q);
 }

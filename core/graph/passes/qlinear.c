@@ -9,7 +9,8 @@
  *                                                 otherwise all of it stays float
  *   DQ, DQ[, bias] -> Gemm -> Q                   QGemm, bias as above, beta = 1, alpha = 1 where there is a bias
  *   DQ, DQ -> MatMul -> Add(bias) -> Q            QGemm (a higher rank of A is reshaped)
- *   DQ, DQ -> MatMul -> Q                         QLinearMatMul, also of two activations
+ *   DQ, DQ -> MatMul -> Q                         QLinearMatMul, also of two activations; Transpose of a dequantized weight counts as
+ *                                                 a dequantized weight (dq_transpose.c)
  *   DQ, DQ[, s32 DQ bias] -> Gemm, no Q           QGemm with f32 output; with a float bias: float
  *   DQ, DQ -> MatMul, no Q                        MatMulIntegerToFloat (here QGemm, or MatMulInteger, Cast, Mul: the same roundings);
  *                                                 before an Add of a float constant: float
@@ -25,10 +26,10 @@
 #define MAX_K 33025
 
 typedef struct product {
-    qn_qvalue   x, w, y;
-    bool        has_q;  /* y is valid */
-    qn_value_id bias;   /* QN_NONE, or s32 [n] with scale sx*sw */
-    qn_value_id out;    /* y.q or the f32 output */
+    qn_qvalue x, w, y;
+    bool has_q;       /* y is valid */
+    qn_value_id bias; /* QN_NONE, or s32 [n] with scale sx*sw */
+    qn_value_id out;  /* y.q or the f32 output */
     const char *name;
 } product;
 
@@ -46,7 +47,7 @@ static bool operands(const qn_pass *p, qn_value_id x, qn_value_id w, int32_t w_a
 static float *product_scales(const qn_pass *p, const product *m, int64_t n)
 {
     int64_t nx, nw;
-    float  *sx = qn_pass_floats(p, m->x.scale, &nx), *sw = qn_pass_floats(p, m->w.scale, &nw), *s = malloc(((size_t)n + 1) * sizeof *s);
+    float *sx = qn_pass_floats(p, m->x.scale, &nx), *sw = qn_pass_floats(p, m->w.scale, &nw), *s = malloc(((size_t)n + 1) * sizeof *s);
 
     for (int64_t i = 0; i < n && sx && sw && s; i++) s[i] = sx[0] * sw[nw == 1 ? 0 : i];
     if (!sx || !sw) {
@@ -71,8 +72,8 @@ static bool bias_shape(const qn_pass *p, qn_value_id b, int64_t n)
 static bool matching_scale(const qn_pass *p, const qn_qvalue *b, const float *want, int64_t n)
 {
     int64_t nb;
-    float  *s = qn_pass_floats(p, b->scale, &nb);
-    bool    ok = s && (nb == 1 || nb == n);
+    float *s = qn_pass_floats(p, b->scale, &nb);
+    bool ok = s && (nb == 1 || nb == n);
 
     for (int64_t i = 0; i < n && ok; i++) ok = fabsf(s[nb == 1 ? 0 : i] - want[i]) <= 1e-5f * want[i];
     free(s);
@@ -82,10 +83,10 @@ static bool matching_scale(const qn_pass *p, const qn_qvalue *b, const float *wa
 /* All zero, or absent: digests tell without reading a long one, but a bias is short. */
 static bool zero_is_zero(const qn_pass *p, qn_value_id zero)
 {
-    int64_t   z[64];
-    int32_t   n;
+    int64_t z[64];
+    int32_t n;
     qn_tensor t;
-    bool      ok = true;
+    bool ok = true;
 
     if (zero == QN_NONE) return true;
     qn_weight_shape(qn_pass_weight(p, zero), &t);
@@ -106,10 +107,10 @@ static bool zero_is_zero(const qn_pass *p, qn_value_id zero)
 /* A float bias as s32 in units of s; *done false if a value does not fit. */
 static qn_status round_bias(qn_pass *p, qn_value_id b, const float *s, int64_t n, qn_value_id *out, bool *done, qn_error *err)
 {
-    int64_t   nb;
-    float    *f = qn_pass_floats(p, b, &nb);
+    int64_t nb;
+    float *f = qn_pass_floats(p, b, &nb);
     qn_tensor t = { .dtype = QN_I32, .rank = 1, .dims = { n }, .bytes = (size_t)n * sizeof(int32_t) };
-    int32_t  *q = malloc(t.bytes + 1);
+    int32_t *q = malloc(t.bytes + 1);
     qn_status st = QN_OK;
 
     *done = f && q && nb == n;
@@ -132,7 +133,7 @@ static qn_status round_bias(qn_pass *p, qn_value_id b, const float *s, int64_t n
 static qn_status integer_bias(qn_pass *p, product *m, qn_value_id b, int64_t n, bool *done, qn_error *err)
 {
     qn_qvalue q;
-    float    *s;
+    float *s;
     qn_status st = QN_OK;
 
     *done = b == QN_NONE;
@@ -141,7 +142,8 @@ static qn_status integer_bias(qn_pass *p, product *m, qn_value_id b, int64_t n, 
     s = product_scales(p, m, n);
     if (!s) return QN_OK;
     if (qn_qdq_dequantized(p, b, &q)) {
-        *done = q.dtype == QN_I32 && bias_shape(p, q.q, n) && qn_pass_type(p, q.q)->rank == 1 && matching_scale(p, &q, s, n) && zero_is_zero(p, q.zero);
+        *done = q.dtype == QN_I32 && bias_shape(p, q.q, n) && qn_pass_type(p, q.q)->rank == 1 && matching_scale(p, &q, s, n) &&
+                zero_is_zero(p, q.zero);
         m->bias = q.q;
     } else if (m->has_q && bias_shape(p, b, n) && qn_pass_type(p, b)->dtype == QN_F32) {
         st = round_bias(p, b, s, n, &m->bias, done, err);
@@ -172,8 +174,15 @@ static qn_status need_zeros(qn_pass *p, product *m, qn_error *err)
 static qn_status put(qn_pass *p, const product *m, const char *domain, const char *op, int64_t opset, const qn_value_id *in, int32_t n_in,
                      const qn_attr *attrs, int32_t n_attrs, bool *done, qn_error *err)
 {
-    qn_patch patch = { .domain = domain, .op_type = op, .opset = opset, .in = in, .n_in = n_in, .attrs = attrs, .n_attrs = n_attrs,
-                       .out = m->out, .name = m->name };
+    qn_patch patch = { .domain = domain,
+                       .op_type = op,
+                       .opset = opset,
+                       .in = in,
+                       .n_in = n_in,
+                       .attrs = attrs,
+                       .n_attrs = n_attrs,
+                       .out = m->out,
+                       .name = m->name };
 
     while (patch.n_in > 0 && in[patch.n_in - 1] == QN_NONE) patch.n_in--;
     return strcmp(op, "QGemm") == 0 ? qn_pass_patch_matrix(p, &patch, done, err) : qn_pass_patch(p, &patch, done, err);
@@ -198,9 +207,9 @@ static bool conv_fits(const qn_pass *p, qn_value_id w)
 static qn_status conv(qn_pass *p, qn_node_id id, qn_error *err)
 {
     const qn_node *n = &p->g->nodes[id];
-    product        m = { .name = n->name };
-    bool           done;
-    qn_status      st;
+    product m = { .name = n->name };
+    bool done;
+    qn_status st;
 
     if (!operands(p, qn_node_in(n, 0), qn_node_in(n, 1), 0, &m) || !conv_fits(p, m.w.q) || !tail(p, n->out[0], false, &m)) return QN_OK;
     st = integer_bias(p, &m, qn_node_in(n, 2), qn_pass_dim(p, m.w.q, 0), &done, err);
@@ -219,11 +228,11 @@ static qn_status conv(qn_pass *p, qn_node_id id, qn_error *err)
 
 static qn_status put_gemm(qn_pass *p, product *m, qn_value_id bias, bool trans_a, bool trans_b, float alpha, bool *done, qn_error *err)
 {
-    int64_t   n = qn_pass_dim(p, m->w.q, trans_b ? 0 : 1), k = qn_pass_dim(p, m->w.q, trans_b ? 1 : 0);
-    qn_attr   attrs[] = { { .name = "transA", .type = QN_ATTR_INT, .i = trans_a },
-                          { .name = "transB", .type = QN_ATTR_INT, .i = trans_b },
-                          { .name = "alpha", .type = QN_ATTR_FLOAT, .f = alpha },
-                          { .name = "relu", .type = QN_ATTR_INT, .i = 0 } };
+    int64_t n = qn_pass_dim(p, m->w.q, trans_b ? 0 : 1), k = qn_pass_dim(p, m->w.q, trans_b ? 1 : 0);
+    qn_attr attrs[] = { { .name = "transA", .type = QN_ATTR_INT, .i = trans_a },
+                        { .name = "transB", .type = QN_ATTR_INT, .i = trans_b },
+                        { .name = "alpha", .type = QN_ATTR_FLOAT, .f = alpha },
+                        { .name = "relu", .type = QN_ATTR_INT, .i = 0 } };
     qn_status st;
 
     *done = false;
@@ -234,7 +243,14 @@ static qn_status put_gemm(qn_pass *p, product *m, qn_value_id bias, bool trans_a
     st = need_zeros(p, m, err);
     if (st != QN_OK) return st;
     {
-        const qn_value_id in[] = { m->x.q,  m->x.scale, m->x.zero, m->w.q, m->w.scale, m->w.zero, m->bias, m->has_q ? m->y.scale : QN_NONE,
+        const qn_value_id in[] = { m->x.q,
+                                   m->x.scale,
+                                   m->x.zero,
+                                   m->w.q,
+                                   m->w.scale,
+                                   m->w.zero,
+                                   m->bias,
+                                   m->has_q ? m->y.scale : QN_NONE,
                                    m->has_q ? m->y.zero : QN_NONE };
 
         if (m->has_q) return put(p, m, "quern", "QGemm", 1, in, 9, attrs, 4, done, err);
@@ -245,8 +261,8 @@ static qn_status put_gemm(qn_pass *p, product *m, qn_value_id bias, bool trans_a
 static qn_status gemm(qn_pass *p, qn_node_id id, qn_error *err)
 {
     const qn_node *n = &p->g->nodes[id];
-    bool           trans_a = qn_node_int(n, "transA", 0) != 0, trans_b = qn_node_int(n, "transB", 0) != 0, done;
-    product        m = { .name = n->name };
+    bool trans_a = qn_node_int(n, "transA", 0) != 0, trans_b = qn_node_int(n, "transB", 0) != 0, done;
+    product m = { .name = n->name };
 
     if (!operands(p, qn_node_in(n, 0), qn_node_in(n, 1), trans_b ? 0 : 1, &m) || !tail(p, n->out[0], true, &m)) return QN_OK;
     if (qn_node_in(n, 2) != QN_NONE && qn_node_float(n, "beta", 1.0f) != 1.0f) return QN_OK;
@@ -256,9 +272,9 @@ static qn_status gemm(qn_pass *p, qn_node_id id, qn_error *err)
 /* v's only reader adds a constant to it (perhaps a dequantized one). */
 static bool added_constant(qn_pass *p, qn_value_id v, qn_value_id *bias, qn_value_id *sum)
 {
-    qn_node_id     id = qn_uses_only(&p->uses, p->g, v);
+    qn_node_id id = qn_uses_only(&p->uses, p->g, v);
     const qn_node *n;
-    qn_qvalue      q;
+    qn_qvalue q;
 
     if (id == QN_NONE || !qn_pass_is(&p->g->nodes[id], "Add")) return false;
     n = &p->g->nodes[id];
@@ -277,14 +293,15 @@ static qn_status matmul_with_bias(qn_pass *p, product *m, qn_value_id bias, qn_v
 static qn_status integer_to_float(qn_pass *p, const product *m, qn_value_id v, qn_error *err)
 {
     const qn_value_id in[] = { m->x.q, m->w.q, m->x.zero, m->w.zero };
-    qn_attr           to = { .name = "to", .type = QN_ATTR_INT, .i = 1 }; /* FLOAT in ONNX's numbering */
-    float            *s = product_scales(p, m, m->w.n_scales);
-    qn_tensor         t = { .dtype = QN_F32, .rank = m->w.n_scales > 1, .dims = { m->w.n_scales }, .data = s,
-                            .bytes = (size_t)m->w.n_scales * sizeof *s };
-    qn_value_id       acc, scaled[2];
-    qn_patch          mul = { .domain = "", .op_type = "Mul", .opset = 13, .in = scaled, .n_in = 2, .out = v, .name = m->name };
-    bool              done;
-    qn_status         st = QN_OK;
+    qn_attr to = { .name = "to", .type = QN_ATTR_INT, .i = 1 }; /* FLOAT in ONNX's numbering */
+    float *s = product_scales(p, m, m->w.n_scales);
+    qn_tensor t = {
+        .dtype = QN_F32, .rank = m->w.n_scales > 1, .dims = { m->w.n_scales }, .data = s, .bytes = (size_t)m->w.n_scales * sizeof *s
+    };
+    qn_value_id acc, scaled[2];
+    qn_patch mul = { .domain = "", .op_type = "Mul", .opset = 13, .in = scaled, .n_in = 2, .out = v, .name = m->name };
+    bool done;
+    qn_status st = QN_OK;
 
     if (!s || !qn_pass_has_row(p, "MatMulInteger") || !qn_pass_has_row(p, "Cast") || !qn_pass_has_row(p, "Mul")) goto done;
     st = qn_pass_emit(p, "MatMulInteger", 13, m->name, in, 4, NULL, 0, &acc, err);
@@ -298,9 +315,9 @@ done:
 
 static qn_status matmul_alone(qn_pass *p, product *m, qn_value_id v, qn_error *err)
 {
-    int32_t   rank = qn_pass_type(p, m->w.q)->rank;
-    int64_t   k = qn_pass_dim(p, m->w.q, rank - 2);
-    bool      done;
+    int32_t rank = qn_pass_type(p, m->w.q)->rank;
+    int64_t k = qn_pass_dim(p, m->w.q, rank - 2);
+    bool done;
     qn_status st;
 
     /* K of an activation may be a symbol; then the op has to live with what comes */
@@ -324,12 +341,13 @@ static qn_status matmul_alone(qn_pass *p, product *m, qn_value_id v, qn_error *e
 static qn_status matmul(qn_pass *p, qn_node_id id, qn_error *err)
 {
     const qn_node *n = &p->g->nodes[id];
-    product        m = { .name = n->name };
-    qn_value_id    v = n->out[0], w = qn_node_in(n, 1), bias, sum;
-    bool           done = false;
-    qn_qvalue      probe;
+    product m = { .name = n->name };
+    qn_value_id v = n->out[0], w = qn_node_in(n, 1), bias, sum;
+    bool done = false;
+    qn_qvalue probe;
 
-    if (w == QN_NONE || !qn_qdq_dequantized(p, w, &probe) || !operands(p, qn_node_in(n, 0), w, qn_pass_type(p, probe.q)->rank - 1, &m)) return QN_OK;
+    if (w == QN_NONE || !qn_qdq_dequantized(p, w, &probe) || !operands(p, qn_node_in(n, 0), w, qn_pass_type(p, probe.q)->rank - 1, &m))
+        return QN_OK;
     if (added_constant(p, v, &bias, &sum)) return matmul_with_bias(p, &m, bias, sum, &done, err);
     return matmul_alone(p, &m, v, err);
 }

@@ -40,7 +40,7 @@ qn_weight *qn_pass_weight(const qn_pass *p, qn_value_id v)
 bool qn_pass_scalar(const qn_pass *p, qn_value_id v, float *out)
 {
     qn_weight *w = qn_pass_weight(p, v);
-    qn_tensor  t;
+    qn_tensor t;
 
     if (!w) return false;
     qn_weight_shape(w, &t);
@@ -69,8 +69,8 @@ bool qn_pass_ints(const qn_pass *p, qn_value_id v, int64_t *vals, int32_t cap, i
 float *qn_pass_floats(const qn_pass *p, qn_value_id v, int64_t *count)
 {
     qn_weight *w = qn_pass_weight(p, v);
-    qn_tensor  t;
-    float     *f;
+    qn_tensor t;
+    float *f;
 
     if (!w) return NULL;
     qn_weight_shape(w, &t);
@@ -95,7 +95,7 @@ qn_type *qn_pass_type(const qn_pass *p, qn_value_id v) { return &p->g->values[v]
 int64_t qn_pass_dim(const qn_pass *p, qn_value_id v, int32_t d)
 {
     const qn_type *t = qn_pass_type(p, v);
-    int64_t        n;
+    int64_t n;
 
     return d >= 0 && d < t->rank && qn_dims_value(p->g->dims, t->dims[d], &n) ? n : -1;
 }
@@ -104,7 +104,7 @@ int64_t qn_pass_dim(const qn_pass *p, qn_value_id v, int32_t d)
 
 qn_status qn_pass_set_input(qn_pass *p, qn_node_id id, int32_t i, qn_value_id v, qn_error *err)
 {
-    qn_node     *n = &p->g->nodes[id];
+    qn_node *n = &p->g->nodes[id];
     qn_value_id *in;
 
     if (i >= n->n_in) {
@@ -133,7 +133,7 @@ void qn_pass_drop_attr(qn_node *n, const char *name)
 qn_status qn_pass_const(qn_pass *p, const char *stem, const qn_tensor *t, qn_value_id *out, qn_error *err)
 {
     qn_weight *w = NULL;
-    qn_status  st = qn_weight_from_tensor(t, &w, err);
+    qn_status st = qn_weight_from_tensor(t, &w, err);
 
     *out = QN_NONE;
     return st == QN_OK ? qn_graph_add_const(p->g, stem, w, out, err) : st;
@@ -143,7 +143,7 @@ qn_status qn_pass_emit(qn_pass *p, const char *op_type, int64_t opset, const cha
                        const qn_attr *attrs, int32_t n_attrs, qn_value_id *out, qn_error *err)
 {
     qn_node_id id;
-    qn_status  st = qn_graph_add_temp(p->g, name, out, err);
+    qn_status st = qn_graph_add_temp(p->g, name, out, err);
 
     if (st == QN_OK) st = qn_graph_emit(p->g, "", op_type, opset, name, in, n_in, out, 1, attrs, n_attrs, &id, err);
     if (st != QN_OK) return st;
@@ -162,9 +162,16 @@ qn_status qn_pass_const_ints(qn_pass *p, const char *stem, const int64_t *vals, 
 static bool accepted(qn_pass *p, const qn_patch *patch, const char *name, qn_value_id like)
 {
     qn_value_id out = like;
-    qn_node     trial = { .name = name, .domain = patch->domain, .op_type = patch->op_type, .opset = patch->opset, .n_in = patch->n_in,
-                          .n_out = 1, .in = (qn_value_id *)(uintptr_t)patch->in, .out = &out, .n_attrs = patch->n_attrs,
-                          .attrs = (qn_attr *)(uintptr_t)patch->attrs };
+    qn_node trial = { .name = name,
+                      .domain = patch->domain,
+                      .op_type = patch->op_type,
+                      .opset = patch->opset,
+                      .n_in = patch->n_in,
+                      .n_out = 1,
+                      .in = (qn_value_id *)(uintptr_t)patch->in,
+                      .out = &out,
+                      .n_attrs = patch->n_attrs,
+                      .attrs = (qn_attr *)(uintptr_t)patch->attrs };
 
     trial.op = qn_op_index_find(&p->ops, patch->domain, patch->op_type, patch->opset, NULL);
     if (!trial.op || trial.n_in < trial.op->min_in || (trial.n_in > trial.op->max_in && !(trial.op->flags & QN_OP_VARIADIC))) return false;
@@ -176,8 +183,8 @@ static bool accepted(qn_pass *p, const qn_patch *patch, const char *name, qn_val
 static qn_status emit_patch(qn_pass *p, const qn_patch *patch, const char *name, qn_value_id out, qn_error *err)
 {
     qn_node_id id;
-    qn_status  st = qn_graph_emit(p->g, patch->domain, patch->op_type, patch->opset, name, patch->in, patch->n_in, &out, 1, patch->attrs,
-                                  patch->n_attrs, &id, err);
+    qn_status st = qn_graph_emit(p->g, patch->domain, patch->op_type, patch->opset, name, patch->in, patch->n_in, &out, 1, patch->attrs,
+                                 patch->n_attrs, &id, err);
 
     if (st == QN_OK) qn_uses_add_node(&p->uses, p->g, id);
     return st;
@@ -185,7 +192,7 @@ static qn_status emit_patch(qn_pass *p, const qn_patch *patch, const char *name,
 
 qn_status qn_pass_patch(qn_pass *p, const qn_patch *patch, bool *done, qn_error *err)
 {
-    qn_node_id  old = p->g->values[patch->out].producer;
+    qn_node_id old = p->g->values[patch->out].producer;
     const char *name = patch->name ? patch->name : p->g->nodes[old].name;
 
     *done = accepted(p, patch, name, patch->out);
@@ -199,11 +206,11 @@ bool qn_pass_has_row(const qn_pass *p, const char *op_type) { return qn_op_index
 /* The shape of x with `columns` as its last dimension, as a value; *out QN_NONE if it cannot be said. */
 static qn_status shape_with_columns(qn_pass *p, const char *name, qn_value_id x, int64_t columns, qn_value_id *out, qn_error *err)
 {
-    int32_t     lead = qn_pass_type(p, x)->rank - 1, free_dims = 0;
-    int64_t     dims[QN_MAX_RANK], zero = 0, end = lead;
+    int32_t lead = qn_pass_type(p, x)->rank - 1, free_dims = 0;
+    int64_t dims[QN_MAX_RANK], zero = 0, end = lead;
     qn_value_id in[4], parts[2];
-    qn_attr     axis = { .name = "axis", .type = QN_ATTR_INT, .i = 0 };
-    qn_status   st;
+    qn_attr axis = { .name = "axis", .type = QN_ATTR_INT, .i = 0 };
+    qn_status st;
 
     *out = QN_NONE;
     for (int32_t d = 0; d < lead; d++) {
@@ -225,13 +232,13 @@ static qn_status shape_with_columns(qn_pass *p, const char *name, qn_value_id x,
 
 qn_status qn_pass_patch_matrix(qn_pass *p, const qn_patch *patch, bool *done, qn_error *err)
 {
-    qn_value_id  x = patch->in[0], flat[2], back[2], in[16];
-    int32_t      rank = qn_pass_type(p, x)->rank;
-    int64_t      fold[2] = { -1, qn_pass_dim(p, x, rank - 1) }, columns = qn_pass_dim(p, patch->out, qn_pass_type(p, patch->out)->rank - 1);
-    const char  *name = patch->name ? patch->name : p->g->nodes[p->g->values[patch->out].producer].name;
-    qn_patch     product = *patch, unfold = { .domain = "", .op_type = "Reshape", .opset = 13, .in = back, .n_in = 2, .out = patch->out };
-    qn_type     *t;
-    qn_status    st = qn_pass_patch(p, patch, done, err);
+    qn_value_id x = patch->in[0], flat[2], back[2], in[16];
+    int32_t rank = qn_pass_type(p, x)->rank;
+    int64_t fold[2] = { -1, qn_pass_dim(p, x, rank - 1) }, columns = qn_pass_dim(p, patch->out, qn_pass_type(p, patch->out)->rank - 1);
+    const char *name = patch->name ? patch->name : p->g->nodes[p->g->values[patch->out].producer].name;
+    qn_patch product = *patch, unfold = { .domain = "", .op_type = "Reshape", .opset = 13, .in = back, .n_in = 2, .out = patch->out };
+    qn_type *t;
+    qn_status st = qn_pass_patch(p, patch, done, err);
 
     if (st != QN_OK || *done || rank < 3 || fold[1] < 1 || columns < 1 || patch->n_in > 16 || !qn_pass_has_row(p, "Reshape") ||
         !qn_op_index_find(&p->ops, patch->domain, patch->op_type, patch->opset, NULL))
@@ -256,9 +263,9 @@ qn_status qn_pass_patch_matrix(qn_pass *p, const qn_patch *patch, bool *done, qn
 
 bool qn_pass_alias(qn_pass *p, qn_node_id id, qn_value_id x)
 {
-    qn_graph   *g = p->g;
+    qn_graph *g = p->g;
     qn_value_id y = g->nodes[id].out[0];
-    qn_node    *from;
+    qn_node *from;
 
     if (!p->uses.pinned[y]) {
         qn_uses_kill(&p->uses, g, id);

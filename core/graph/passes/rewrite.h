@@ -8,13 +8,13 @@
 #include "core/graph/weight.h"
 
 typedef struct qn_pass {
-    qn_graph   *g;
-    qn_store   *store;
-    unsigned    cpu;
-    qn_bits     bits;
+    qn_graph *g;
+    qn_store *store;
+    unsigned cpu;
+    qn_bits bits;
     qn_op_index ops;
-    qn_inferer  infer;
-    qn_uses     uses;
+    qn_inferer infer;
+    qn_uses uses;
 } qn_pass;
 
 /* One rewrite. It sees a sorted graph with every live value inferred, and leaves the sorting and sweeping to its caller. */
@@ -29,17 +29,18 @@ qn_status qn_pass_identity(qn_pass *p, qn_error *err);  /* identity.c: Identity,
 qn_status qn_pass_layernorm(qn_pass *p, qn_error *err); /* layernorm.c */
 qn_status qn_pass_gelu(qn_pass *p, qn_error *err);      /* gelu.c */
 /* lowered, in this order */
+qn_status qn_pass_dq_transpose(qn_pass *p, qn_error *err); /* dq_transpose.c: a weight is transposed before it is dequantized */
 qn_status qn_pass_fold_keep_dq(qn_pass *p, qn_error *err); /* fold.c: constants, but a weight's DequantizeLinear stays for qlinear.c */
 qn_status qn_pass_clip_quant(qn_pass *p, qn_error *err);   /* clip_quant.c: Relu, Clip that the next Q does anyway */
 qn_status qn_pass_qdq_move(qn_pass *p, qn_error *err);     /* qdq_move.c: Q(DQ(x)), and ops that only move integers */
-qn_status qn_pass_qlinear(qn_pass *p, qn_error *err);     /* qlinear.c: Conv, MatMul, Gemm between DQ and Q */
+qn_status qn_pass_qlinear(qn_pass *p, qn_error *err);      /* qlinear.c: Conv, MatMul, Gemm between DQ and Q */
 qn_status qn_pass_fold(qn_pass *p, qn_error *err);         /* fold.c: the rest */
 qn_status qn_pass_batchnorm(qn_pass *p, qn_error *err);    /* batchnorm.c: into Conv */
 qn_status qn_pass_epilogue(qn_pass *p, qn_error *err);     /* epilogue.c: bias, Relu, Clip into Conv, Gemm, MatMul */
 
 /* -- looking -------------------------------------------------------------------------------------------------------------- */
 
-bool qn_pass_is(const qn_node *n, const char *op_type);    /* an ai.onnx op of that name, alive */
+bool qn_pass_is(const qn_node *n, const char *op_type); /* an ai.onnx op of that name, alive */
 /* The node that gives v if it is an ai.onnx op of that name, else QN_NONE. */
 qn_node_id qn_pass_producer(const qn_pass *p, qn_value_id v, const char *op_type);
 /* Input i of node, QN_NONE if left out. */
@@ -65,20 +66,20 @@ int64_t qn_pass_dim(const qn_pass *p, qn_value_id v, int32_t d);
 
 /* Input i becomes v; the list grows as needed. */
 qn_status qn_pass_set_input(qn_pass *p, qn_node_id id, int32_t i, qn_value_id v, qn_error *err);
-void      qn_pass_drop_attr(qn_node *n, const char *name);
+void qn_pass_drop_attr(qn_node *n, const char *name);
 /* A constant from raw bytes; type set. */
 qn_status qn_pass_const(qn_pass *p, const char *stem, const qn_tensor *t, qn_value_id *out, qn_error *err);
 
 /* What a rewrite would put in place of the node that gives `out`. */
 typedef struct qn_patch {
-    const char        *domain, *op_type;
-    int64_t            opset;
+    const char *domain, *op_type;
+    int64_t opset;
     const qn_value_id *in;
-    int32_t            n_in;
-    const qn_attr     *attrs;
-    int32_t            n_attrs;
-    qn_value_id        out;
-    const char        *name; /* NULL: that of the present producer */
+    int32_t n_in;
+    const qn_attr *attrs;
+    int32_t n_attrs;
+    qn_value_id out;
+    const char *name; /* NULL: that of the present producer */
 } qn_patch;
 
 /* Put it there if a row exists and infers the type `out` has: kills the present producer of `out`, emits the new node under its

@@ -8,7 +8,7 @@
 static bool reserve_values(qn_uses *u, int32_t n)
 {
     int32_t cap = n + n / 2 + 16;
-    void   *a, *b, *c;
+    void *a, *b, *c;
 
     if (n <= u->cap) return true;
     a = realloc(u->count, (size_t)cap * sizeof *u->count);
@@ -43,7 +43,7 @@ static void link_use(qn_uses *u, qn_value_id v, qn_node_id node)
         u->links = l;
         u->cap_links = cap;
     }
-    u->links[u->n_links] = (qn_use) { node, u->head[v] };
+    u->links[u->n_links] = (qn_use){ node, u->head[v] };
     u->head[v] = u->n_links++;
 }
 
@@ -78,7 +78,7 @@ void qn_uses_add_node(qn_uses *u, const qn_graph *g, qn_node_id id)
 
 void qn_uses_init(qn_uses *u, const qn_graph *g)
 {
-    *u = (qn_uses) { 0 };
+    *u = (qn_uses){ 0 };
     if (!reserve_values(u, g->n_values)) return;
     for (int32_t i = g->n_nodes - 1; i >= 0; i--) /* backwards: lists then start with the earliest reader */
         if (!g->nodes[i].dead) qn_uses_add_node(u, g, i);
@@ -91,10 +91,14 @@ void qn_uses_release(qn_uses *u)
     free(u->head);
     free(u->pinned);
     free(u->links);
-    *u = (qn_uses) { 0 };
+    *u = (qn_uses){ 0 };
 }
 
-int32_t qn_uses_count(const qn_uses *u, qn_value_id v) { return u->failed ? INT32_MAX : v < u->cap ? u->count[v] : 0; }
+int32_t qn_uses_count(const qn_uses *u, qn_value_id v)
+{
+    if (v == QN_NONE) return 0;
+    return u->failed ? INT32_MAX : v < u->cap ? u->count[v] : 0;
+}
 
 static bool reads(const qn_graph *g, qn_node_id id, qn_value_id v)
 {
@@ -107,7 +111,7 @@ static bool reads(const qn_graph *g, qn_node_id id, qn_value_id v)
 
 qn_node_id qn_uses_only(qn_uses *u, const qn_graph *g, qn_value_id v)
 {
-    if (u->failed || v >= u->cap || u->count[v] != 1 || u->pinned[v]) return QN_NONE;
+    if (u->failed || v == QN_NONE || v >= u->cap || u->count[v] != 1 || u->pinned[v]) return QN_NONE;
     while (u->head[v] >= 0 && !reads(g, u->links[u->head[v]].node, v)) u->head[v] = u->links[u->head[v]].next;
     return u->head[v] >= 0 ? u->links[u->head[v]].node : QN_NONE;
 }
@@ -131,8 +135,8 @@ void qn_uses_replace(qn_uses *u, qn_graph *g, qn_value_id from, qn_value_id to)
     u->head[from] = -1;
     while (l >= 0) {
         qn_node *n = &g->nodes[u->links[l].node];
-        int32_t  next = u->links[l].next;
-        bool     moved = false;
+        int32_t next = u->links[l].next;
+        bool moved = false;
 
         for (int32_t i = 0; i < n->n_in && !n->dead; i++) {
             if (n->in[i] != from) continue;

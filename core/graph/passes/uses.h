@@ -8,17 +8,17 @@
 
 typedef struct qn_use {
     qn_node_id node;
-    int32_t    next; /* index into links, -1: last */
+    int32_t next; /* index into links, -1: last */
 } qn_use;
 
 typedef struct qn_uses {
-    int32_t *count;  /* [cap] inputs of live nodes that read the value, graph outputs and captures included */
-    int32_t *head;   /* [cap] first link, -1: none; a link may be stale: its node dead, or no longer a reader */
-    bool    *pinned; /* [cap] read from outside the nodes: a graph output or a capture */
-    int32_t  cap;
-    qn_use  *links;
-    int32_t  n_links, cap_links;
-    bool     failed;
+    int32_t *count; /* [cap] inputs of live nodes that read the value, graph outputs and captures included */
+    int32_t *head;  /* [cap] first link, -1: none; a link may be stale: its node dead, or no longer a reader */
+    bool *pinned;   /* [cap] read from outside the nodes: a graph output or a capture */
+    int32_t cap;
+    qn_use *links;
+    int32_t n_links, cap_links;
+    bool failed;
 } qn_uses;
 
 void qn_uses_init(qn_uses *u, const qn_graph *g);

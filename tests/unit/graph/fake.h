@@ -54,10 +54,10 @@ static inline qn_status shape_infer(qn_infer *c, qn_error *err)
 
 static inline qn_status reshape_infer(qn_infer *c, qn_error *err)
 {
-    int32_t       n, wild = -1;
+    int32_t n, wild = -1;
     const qn_dim *d = qn_infer_ints(c, 1, &n);
-    qn_dim        in = qn_dims_const(c->dims, 1), out = in;
-    int64_t       v;
+    qn_dim in = qn_dims_const(c->dims, 1), out = in;
+    int64_t v;
 
     c->out[0].dtype = c->in[0].dtype;
     if (!d) return QN_OK;
@@ -65,8 +65,7 @@ static inline qn_status reshape_infer(qn_infer *c, qn_error *err)
     for (int32_t i = 0; i < c->in[0].rank; i++) in = qn_dims_mul(c->dims, in, c->in[0].dims[i]);
     for (int32_t i = 0; i < n; i++) {
         c->out[0].dims[i] = d[i];
-        if (qn_dims_value(c->dims, d[i], &v) && v == 0)
-            c->out[0].dims[i] = c->in[0].dims[i];
+        if (qn_dims_value(c->dims, d[i], &v) && v == 0) c->out[0].dims[i] = c->in[0].dims[i];
         if (qn_dims_value(c->dims, d[i], &v) && v == -1)
             wild = i;
         else
@@ -80,13 +79,14 @@ static inline qn_status reshape_infer(qn_infer *c, qn_error *err)
 static inline qn_status flatten_infer(qn_infer *c, qn_error *err)
 {
     int64_t axis = qn_node_int(c->node, "axis", 1);
-    qn_dim  one = qn_dims_const(c->dims, 1);
+    qn_dim one = qn_dims_const(c->dims, 1);
 
     (void)err;
     c->out[0].dtype = c->in[0].dtype;
     c->out[0].rank = 2;
     c->out[0].dims[0] = c->out[0].dims[1] = one;
-    for (int32_t i = 0; i < c->in[0].rank; i++) c->out[0].dims[i >= axis] = qn_dims_mul(c->dims, c->out[0].dims[i >= axis], c->in[0].dims[i]);
+    for (int32_t i = 0; i < c->in[0].rank; i++)
+        c->out[0].dims[i >= axis] = qn_dims_mul(c->dims, c->out[0].dims[i >= axis], c->in[0].dims[i]);
     return QN_OK;
 }
 
@@ -138,7 +138,7 @@ static inline qn_status dequantize_infer(qn_infer *c, qn_error *err)
 /* (x, sx, zx, w, sw, zw, [sy, zy | c, sy, zy]) */
 static inline qn_status qproduct_infer(qn_infer *c, qn_error *err)
 {
-    bool    conv = strcmp(c->node->op_type, "QLinearConv") == 0, gemm = strcmp(c->node->op_type, "QGemm") == 0;
+    bool conv = strcmp(c->node->op_type, "QLinearConv") == 0, gemm = strcmp(c->node->op_type, "QGemm") == 0;
     int32_t zy = gemm ? 8 : 7;
 
     if (gemm && c->in[0].rank != 2) return qn_error_set(err, QN_ERR_SHAPE, "A is no matrix");
@@ -149,6 +149,22 @@ static inline qn_status qproduct_infer(qn_infer *c, qn_error *err)
     else
         c->out[0].dims[c->in[0].rank - 1] = c->in[3].dims[gemm && qn_node_int(c->node, "transB", 0) ? 0 : 1];
     return QN_OK;
+}
+
+/* Exchanges the first two axes. */
+static inline qn_status swap_infer(qn_infer *c, qn_error *err)
+{
+    (void)err;
+    c->out[0] = c->in[0];
+    c->out[0].dims[0] = c->in[0].dims[1];
+    c->out[0].dims[1] = c->in[0].dims[0];
+    return QN_OK;
+}
+
+static inline void swap_rows(const qn_infer *c, const int32_t *in_axis, int32_t *out_axis)
+{
+    (void)c;
+    out_axis[0] = in_axis[0] < 2 ? 1 - in_axis[0] : in_axis[0];
 }
 
 static inline qn_status matmulinteger_infer(qn_infer *c, qn_error *err)
@@ -162,7 +178,7 @@ static inline qn_status matmulinteger_infer(qn_infer *c, qn_error *err)
 
 static inline qn_status expand_infer(qn_infer *c, qn_error *err)
 {
-    int32_t       n;
+    int32_t n;
     const qn_dim *d = qn_infer_ints(c, 1, &n);
 
     (void)err;
@@ -190,7 +206,7 @@ static inline qn_status slice_infer(qn_infer *c, qn_error *err)
 
 static inline qn_status concat_infer(qn_infer *c, qn_error *err)
 {
-    int32_t       na, nb;
+    int32_t na, nb;
     const qn_dim *a = qn_infer_ints(c, 0, &na), *b = qn_infer_ints(c, 1, &nb);
 
     (void)err;
@@ -260,7 +276,15 @@ static inline qn_status copy_run(qn_run *r, qn_error *err)
 }
 
 #define FAKE(id, dom, op_name, from, lo, hi, infer_fn, ...)                                                                                \
-    static const qn_op fake_##id = { .domain = dom, .name = op_name, .since = from, .min_in = lo, .max_in = hi, .min_out = 1, .max_out = 2, .infer = infer_fn, __VA_ARGS__ };
+    static const qn_op fake_##id = { .domain = dom,                                                                                        \
+                                     .name = op_name,                                                                                      \
+                                     .since = from,                                                                                        \
+                                     .min_in = lo,                                                                                         \
+                                     .max_in = hi,                                                                                         \
+                                     .min_out = 1,                                                                                         \
+                                     .max_out = 2,                                                                                         \
+                                     .infer = infer_fn,                                                                                    \
+                                     __VA_ARGS__ };
 
 FAKE(identity, "", "Identity", 1, 1, 1, same_infer, .rows = qn_rows_elementwise)
 FAKE(relu, "", "Relu", 1, 1, 1, first_infer, .rows = qn_rows_elementwise)
@@ -289,6 +313,7 @@ FAKE(conv, "", "Conv", 1, 2, 3, conv_infer, .rows = qn_rows_leading)
 FAKE(expand, "", "Expand", 8, 2, 2, expand_infer, .rows = NULL)
 FAKE(slice, "", "Slice", 13, 3, 5, slice_infer, .rows = NULL)
 FAKE(concat, "", "Concat", 13, 2, 2, concat_infer, .rows = NULL)
+FAKE(transpose, "", "Transpose", 13, 1, 1, swap_infer, .rows = swap_rows)
 FAKE(cast, "", "Cast", 6, 1, 1, cast_infer, .rows = qn_rows_elementwise, .run = copy_run)
 FAKE(nonzero, "", "NonZero", 9, 1, 1, unknown_infer, .rows = NULL)
 FAKE(random, "", "RandomNormalLike", 1, 1, 1, first_infer, .flags = QN_OP_RANDOM, .run = copy_run)
@@ -303,14 +328,15 @@ FAKE(qgemm_ms, "com.microsoft", "QGemm", 1, 6, 9, qproduct_infer, .rows = qn_row
 FAKE(fusedconv, "quern", "FusedConv", 1, 2, 4, conv_infer, .rows = qn_rows_leading)
 FAKE(fusedgemm, "quern", "FusedGemm", 1, 2, 3, matmul_infer, .rows = qn_rows_leading)
 
-static const qn_op *const fake_rows[] = { &fake_identity,  &fake_relu,     &fake_erf,        &fake_sqrt,          &fake_clip,       &fake_dropout,
-                                          &fake_add,       &fake_sub,      &fake_mul,        &fake_div,           &fake_pow,        &fake_shape,
-                                          &fake_reshape,   &fake_flatten,  &fake_unsqueeze,  &fake_reduce_mean,   &fake_reduce_sum, &fake_softmax,
-                                          &fake_layernorm, &fake_gelu,     &fake_batchnorm,  &fake_matmul,        &fake_gemm,       &fake_conv,
-                                          &fake_expand,    &fake_cast,     &fake_nonzero,    &fake_random,        &fake_quantize,   &fake_dequantize,
-                                          &fake_maxpool,   &fake_qlinearconv, &fake_qlinearmatmul, &fake_qgemm,    &fake_qgemm_ms,   &fake_fusedconv,
-                                          &fake_fusedgemm,  &fake_slice,       &fake_concat,   &fake_matmulinteger };
-static const qn_op_table  fake_ops = { fake_rows, (int32_t)(sizeof fake_rows / sizeof fake_rows[0]) };
+static const qn_op *const fake_rows[] = {
+    &fake_identity,  &fake_relu,        &fake_erf,        &fake_sqrt,        &fake_clip,          &fake_dropout,  &fake_add,
+    &fake_sub,       &fake_mul,         &fake_div,        &fake_pow,         &fake_shape,         &fake_reshape,  &fake_flatten,
+    &fake_unsqueeze, &fake_reduce_mean, &fake_reduce_sum, &fake_softmax,     &fake_layernorm,     &fake_gelu,     &fake_batchnorm,
+    &fake_matmul,    &fake_gemm,        &fake_conv,       &fake_expand,      &fake_cast,          &fake_nonzero,  &fake_random,
+    &fake_quantize,  &fake_dequantize,  &fake_maxpool,    &fake_qlinearconv, &fake_qlinearmatmul, &fake_qgemm,    &fake_qgemm_ms,
+    &fake_fusedconv, &fake_fusedgemm,   &fake_slice,      &fake_concat,      &fake_matmulinteger, &fake_transpose
+};
+static const qn_op_table fake_ops = { fake_rows, (int32_t)(sizeof fake_rows / sizeof fake_rows[0]) };
 
 /* -- writing a graph ------------------------------------------------------------------------------------------------------ */
 
@@ -337,7 +363,7 @@ static inline qn_value_id val(qn_graph *g, const char *name)
 static inline void set_type(qn_graph *g, qn_value_id v, qn_dtype dtype, const char *dims)
 {
     qn_type *t = &g->values[v].type;
-    char     buf[128], *save = NULL;
+    char buf[128], *save = NULL;
 
     t->dtype = dtype;
     t->rank = 0;
@@ -382,10 +408,10 @@ static inline qn_value_id output(qn_graph *g, const char *name)
 static inline qn_node_id op(qn_graph *g, int64_t opset, const char *type, const char *ins, const char *outs, int32_t n_attrs)
 {
     qn_value_id in[12], out[4];
-    int32_t     n_in = 0, n_out = 0;
-    char        domain[32] = "", name[64];
+    int32_t n_in = 0, n_out = 0;
+    char domain[32] = "", name[64];
     const char *colon = strchr(type, ':');
-    qn_node_id  id;
+    qn_node_id id;
 
     if (colon) snprintf(domain, sizeof domain, "%.*s", (int)(colon - type), type);
     for (const char *p = ins; *ins; p++) {
@@ -411,31 +437,31 @@ static inline qn_node_id op(qn_graph *g, int64_t opset, const char *type, const 
         g->nodes[id].out[i] = out[i];
         if (out[i] != QN_NONE) g->values[out[i]].producer = id;
     }
-    for (int32_t i = 0; i < n_attrs; i++) g->nodes[id].attrs[i] = (qn_attr) { .name = "unset", .type = QN_ATTR_INT };
+    for (int32_t i = 0; i < n_attrs; i++) g->nodes[id].attrs[i] = (qn_attr){ .name = "unset", .type = QN_ATTR_INT };
     return id;
 }
 
 static inline void attr_int(qn_graph *g, qn_node_id id, int32_t k, const char *name, int64_t v)
 {
-    g->nodes[id].attrs[k] = (qn_attr) { .name = name, .type = QN_ATTR_INT, .i = v };
+    g->nodes[id].attrs[k] = (qn_attr){ .name = name, .type = QN_ATTR_INT, .i = v };
 }
 
 static inline void attr_float(qn_graph *g, qn_node_id id, int32_t k, const char *name, float f)
 {
-    g->nodes[id].attrs[k] = (qn_attr) { .name = name, .type = QN_ATTR_FLOAT, .f = f };
+    g->nodes[id].attrs[k] = (qn_attr){ .name = name, .type = QN_ATTR_FLOAT, .f = f };
 }
 
 /* v is borrowed until the graph is cloned */
 static inline void attr_ints(qn_graph *g, qn_node_id id, int32_t k, const char *name, int64_t n, const int64_t *v)
 {
-    g->nodes[id].attrs[k] = (qn_attr) { .name = name, .type = QN_ATTR_INTS, .n = n, .ints = v };
+    g->nodes[id].attrs[k] = (qn_attr){ .name = name, .type = QN_ATTR_INTS, .n = n, .ints = v };
 }
 
 static inline void weight(qn_graph *g, const char *name, qn_dtype dtype, int32_t rank, const int64_t *dims, const void *data)
 {
-    qn_tensor   t = { .dtype = dtype, .rank = rank, .data = (void *)(uintptr_t)data };
+    qn_tensor t = { .dtype = dtype, .rank = rank, .data = (void *)(uintptr_t)data };
     qn_value_id v = val(g, name);
-    int64_t     n = 1;
+    int64_t n = 1;
 
     for (int32_t d = 0; d < rank; d++) {
         t.dims[d] = dims[d];
@@ -453,7 +479,7 @@ static inline void ints(qn_graph *g, const char *name, int64_t n, const int64_t 
 static inline void floats(qn_graph *g, const char *name, int32_t rank, const int64_t *dims, float fill)
 {
     int64_t n = 1;
-    float  *f;
+    float *f;
 
     for (int32_t d = 0; d < rank; d++) n *= dims[d];
     f = malloc((size_t)n * sizeof *f);
@@ -497,11 +523,12 @@ static inline const qn_node *producer(const qn_graph *g, const char *name)
 static inline const char *dims_of(const qn_graph *g, const char *name, char *buf, size_t cap)
 {
     const qn_type *t = &g->values[qn_map_get(&g->by_name, name)].type;
-    size_t         n = 1;
-    char           d[64];
+    size_t n = 1;
+    char d[64];
 
     snprintf(buf, cap, "[");
-    for (int32_t i = 0; i < t->rank; i++) n += (size_t)snprintf(buf + n, cap - n, "%s%s", i ? "," : "", qn_dims_print(g->dims, t->dims[i], d, sizeof d));
+    for (int32_t i = 0; i < t->rank; i++)
+        n += (size_t)snprintf(buf + n, cap - n, "%s%s", i ? "," : "", qn_dims_print(g->dims, t->dims[i], d, sizeof d));
     snprintf(buf + n, cap - n, "]");
     return buf;
 }

@@ -157,7 +157,7 @@ static void extreme_numbers_do_not_overflow_silently(void **state)
 
 static void affine_in_the_batch(void **state)
 {
-    qn_dim  n = s("N"), m = s("M"), d = qn_dims_add(t, qn_dims_mul(t, n, k(196)), k(1));
+    qn_dim n = s("N"), m = s("M"), d = qn_dims_add(t, qn_dims_mul(t, n, k(196)), k(1));
     int64_t c0, c1;
 
     (void)state;
@@ -174,6 +174,23 @@ static void affine_in_the_batch(void **state)
     assert_false(qn_dims_affine(t, QN_DIM_UNKNOWN, n, &c0, &c1));
 }
 
+static void a_folded_batch_is_a_multiple(void **state)
+{
+    qn_dim n = s("N"), seq = s("T"), nt = qn_dims_mul(t, n, seq);
+
+    (void)state;
+    assert_true(qn_dims_is_multiple(t, n, n));
+    assert_true(qn_dims_is_multiple(t, qn_dims_mul(t, nt, k(12)), n));
+    assert_true(qn_dims_is_multiple(t, qn_dims_add(t, nt, n), n)); /* N * (T + 1) */
+    assert_false(qn_dims_is_multiple(t, qn_dims_add(t, nt, k(1)), n));
+    assert_false(qn_dims_is_multiple(t, qn_dims_mul(t, n, n), n));
+    assert_false(qn_dims_is_multiple(t, seq, n));
+    assert_false(qn_dims_is_multiple(t, k(4), n));
+    assert_false(qn_dims_is_multiple(t, k(0), n));
+    assert_false(qn_dims_is_multiple(t, qn_dims_mul(t, n, k(-2)), n));
+    assert_false(qn_dims_is_multiple(t, qn_dims_floordiv(t, n, k(2)), n));
+}
+
 static void a_symbol_is_found_at_any_depth(void **state)
 {
     qn_dim n = s("N"), m = s("M"), d = qn_dims_max(t, qn_dims_floordiv(t, qn_dims_add(t, n, k(1)), k(3)), k(9));
@@ -184,6 +201,21 @@ static void a_symbol_is_found_at_any_depth(void **state)
     assert_false(qn_dims_depends(t, k(3), n));
     assert_false(qn_dims_depends(t, QN_DIM_UNKNOWN, n));
     assert_true(qn_dims_depends(t, qn_dims_mul(t, m, d), n));
+    for (int i = 0; i < 100; i++) { /* beyond the symbols that have a bit of their own */
+        char name[16];
+        qn_dim late, half;
+
+        snprintf(name, sizeof name, "late%d", i);
+        late = s(name);
+        half = qn_dims_floordiv(t, qn_dims_add(t, late, d), k(2));
+        assert_true(qn_dims_depends(t, half, late));
+        assert_true(qn_dims_depends(t, half, n));
+        assert_false(qn_dims_depends(t, half, m));
+        if (i) {
+            snprintf(name, sizeof name, "late%d", i - 1);
+            assert_false(qn_dims_depends(t, half, s(name)));
+        }
+    }
 }
 
 static void provable_difference(void **state)
@@ -205,8 +237,8 @@ static void provable_difference(void **state)
 static void depth_and_width_are_capped(void **state)
 {
     qn_dim d = s("N"), sum = k(0);
-    char   name[16];
-    int    depth = 0;
+    char name[16];
+    int depth = 0;
 
     (void)state;
     for (; d != QN_DIM_UNKNOWN && depth < 1000; depth++) d = qn_dims_max(t, qn_dims_floordiv(t, k(1000), qn_dims_add(t, d, k(3))), s("M"));
@@ -232,7 +264,7 @@ static void a_full_table_is_an_error_not_a_hang(void **state)
 
 static void printing_is_cut_to_fit(void **state)
 {
-    char   buf[6];
+    char buf[6];
     qn_dim d = qn_dims_add(t, qn_dims_mul(t, s("batch"), k(2)), k(1));
 
     (void)state;
@@ -246,8 +278,8 @@ static void printing_is_cut_to_fit(void **state)
 static void a_clone_keeps_ids_and_grows_alone(void **state)
 {
     qn_dims *c;
-    qn_dim   n = s("N"), d = qn_dims_add(t, qn_dims_mul(t, n, k(3)), k(4));
-    char     buf[32];
+    qn_dim n = s("N"), d = qn_dims_add(t, qn_dims_mul(t, n, k(3)), k(4));
+    char buf[32];
 
     (void)state;
     assert_int_equal(qn_dims_clone(t, &c, NULL), QN_OK);
@@ -263,11 +295,23 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
-        T(equal_expressions_have_equal_ids), T(what_divides_leaves_the_division), T(a_reshape_cancels_the_batch),
-        T(strided_convolutions_stay_one_division), T(floor_and_ceil_round_as_their_names_say), T(min_and_max_decide_what_they_can),
-        T(unknown_in_is_unknown_out), T(the_first_error_is_remembered), T(extreme_numbers_do_not_overflow_silently), T(affine_in_the_batch),
-        T(a_symbol_is_found_at_any_depth), T(provable_difference), T(depth_and_width_are_capped), T(a_full_table_is_an_error_not_a_hang),
-        T(printing_is_cut_to_fit), T(a_clone_keeps_ids_and_grows_alone),
+        T(equal_expressions_have_equal_ids),
+        T(what_divides_leaves_the_division),
+        T(a_reshape_cancels_the_batch),
+        T(strided_convolutions_stay_one_division),
+        T(floor_and_ceil_round_as_their_names_say),
+        T(min_and_max_decide_what_they_can),
+        T(unknown_in_is_unknown_out),
+        T(the_first_error_is_remembered),
+        T(extreme_numbers_do_not_overflow_silently),
+        T(affine_in_the_batch),
+        T(a_folded_batch_is_a_multiple),
+        T(a_symbol_is_found_at_any_depth),
+        T(provable_difference),
+        T(depth_and_width_are_capped),
+        T(a_full_table_is_an_error_not_a_hang),
+        T(printing_is_cut_to_fit),
+        T(a_clone_keeps_ids_and_grows_alone),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -23,9 +23,9 @@ static void give_rows(qn_graph *g, qn_stage stage)
 
 static void a_name_is_taken_once(void **state)
 {
-    qn_graph   *g = new_graph();
+    qn_graph *g = new_graph();
     qn_value_id v;
-    qn_error    err = { 0 };
+    qn_error err = { 0 };
 
     (void)state;
     assert_int_equal(qn_graph_add_value(g, "x", &v, &err), QN_OK);
@@ -36,7 +36,7 @@ static void a_name_is_taken_once(void **state)
 
 static void temps_have_fresh_names(void **state)
 {
-    qn_graph   *g = new_graph();
+    qn_graph *g = new_graph();
     qn_value_id a, b, taken;
 
     (void)state;
@@ -50,10 +50,10 @@ static void temps_have_fresh_names(void **state)
 
 static void emit_needs_a_row(void **state)
 {
-    qn_graph   *g = new_graph();
+    qn_graph *g = new_graph();
     qn_value_id x = val(g, "x"), y = val(g, "y");
-    qn_node_id  id;
-    qn_error    err = { 0 };
+    qn_node_id id;
+    qn_error err = { 0 };
 
     (void)state;
     assert_int_equal(qn_graph_emit(g, "", "Relu", 13, "r", &x, 1, &y, 1, NULL, 0, &id, &err), QN_OK);
@@ -102,16 +102,16 @@ static void sweep_takes_what_nothing_needs(void **state)
 
 static void a_clone_is_deep_and_shares_weights(void **state)
 {
-    qn_graph      *g = small(), *c, *sub;
-    const int64_t  three = 3;
-    qn_node_id     id;
+    qn_graph *g = small(), *c, *sub;
+    const int64_t three = 3;
+    qn_node_id id;
     const qn_attr *a;
 
     (void)state;
     floats(g, "w", 1, &three, 0);
     id = op(g, 13, "If", "x", "z", 2);
     assert_int_equal(qn_graph_create(&fake_ops, g, "then", &sub, NULL), QN_OK);
-    g->nodes[id].attrs[0] = (qn_attr) { .name = "then_branch", .type = QN_ATTR_GRAPH, .g = sub };
+    g->nodes[id].attrs[0] = (qn_attr){ .name = "then_branch", .type = QN_ATTR_GRAPH, .g = sub };
     attr_int(g, id, 1, "k", 7);
     val(sub, "inner");
     sub->captures = qn_arena_alloc(&sub->arena, sizeof *sub->captures);
@@ -141,7 +141,7 @@ static void nesting_ends_at_32(void **state)
         qn_node_id id = op(outer, 13, "If", "", "", 1);
 
         assert_int_equal(qn_graph_create(&fake_ops, outer, "sub", &sub, NULL), QN_OK);
-        outer->nodes[id].attrs[0] = (qn_attr) { .name = "body", .type = QN_ATTR_GRAPH, .g = sub };
+        outer->nodes[id].attrs[0] = (qn_attr){ .name = "body", .type = QN_ATTR_GRAPH, .g = sub };
         outer = sub;
     }
     assert_int_equal(qn_graph_create(&fake_ops, outer, "sub", &sub, NULL), QN_ERR_LIMIT);
@@ -181,7 +181,7 @@ static void a_late_node_runs_before_its_reader(void **state)
 static void a_cycle_is_named(void **state)
 {
     qn_graph *g = new_graph();
-    qn_error  err = { 0 };
+    qn_error err = { 0 };
 
     (void)state;
     input(g, "x", QN_F32, "N");
@@ -196,7 +196,7 @@ static void a_cycle_is_named(void **state)
 static void a_missing_producer_is_named(void **state)
 {
     qn_graph *g = new_graph();
-    qn_error  err = { 0 };
+    qn_error err = { 0 };
 
     (void)state;
     op(g, 13, "Relu", "nowhere", "y", 0);
@@ -207,9 +207,9 @@ static void a_missing_producer_is_named(void **state)
 
 static void a_chain_of_100000_nodes_sorts_and_sweeps(void **state)
 {
-    qn_graph  *g = new_graph();
+    qn_graph *g = new_graph();
     qn_op_index ops;
-    char       a[24] = "x", b[24];
+    char a[24] = "x", b[24];
 
     (void)state;
     input(g, "x", QN_F32, "N");
@@ -273,17 +273,30 @@ static void verify_finds_every_fault(void **state)
         void (*break_it)(qn_graph *g);
         const char *says;
     } cases[] = {
-        { break_range, "value 99" },          { break_dead, "removed" },         { break_order, "before anything gives it" }, { break_twice, "given twice" },
-        { break_producer, "its producer" },   { break_listed, "lists 1 nodes" }, { break_repeat, "listed before" },           { break_row, "no row" },
-        { break_wrong_row, "row of Erf" },    { break_arity, "has 1 inputs" },   { break_left_out, "left out" },              { break_opset, "opset 6" },
-        { break_layout, "layout" },           { break_output, "nowhere" },       { break_input, "x" },                        { break_rank, "rank 9" },
-        { break_both, "and from outside" },   { break_attr, "not filled in" },
+        { break_range, "value 99" },
+        { break_dead, "removed" },
+        { break_order, "before anything gives it" },
+        { break_twice, "given twice" },
+        { break_producer, "its producer" },
+        { break_listed, "lists 1 nodes" },
+        { break_repeat, "listed before" },
+        { break_row, "no row" },
+        { break_wrong_row, "row of Erf" },
+        { break_arity, "has 1 inputs" },
+        { break_left_out, "left out" },
+        { break_opset, "opset 6" },
+        { break_layout, "layout" },
+        { break_output, "nowhere" },
+        { break_input, "x" },
+        { break_rank, "rank 9" },
+        { break_both, "and from outside" },
+        { break_attr, "not filled in" },
     };
 
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         qn_graph *g = small();
-        qn_error  err = { 0 };
+        qn_error err = { 0 };
 
         give_rows(g, QN_STAGE_CANONICAL);
         assert_int_equal(qn_graph_sort(g, NULL), QN_OK);
@@ -299,7 +312,7 @@ static void verify_finds_every_fault(void **state)
 
 static void shape_arithmetic_is_carried_as_expressions(void **state)
 {
-    qn_graph     *g = new_graph();
+    qn_graph *g = new_graph();
     const int64_t minus[] = { -1, 8 };
 
     (void)state;
@@ -323,13 +336,15 @@ static void broadcast_follows_numpy(void **state)
 {
     static const struct {
         const char *a, *b, *out;
-    } cases[] = { { "N,4", "4", "[N,4]" },      { "N,1", "1,M", "[N,M]" }, { "N,1", "N,5", "[N,5]" }, { "", "N", "[N]" }, { "N", "M", "[?]" },
-                  { "3,?", "3,1", "[3,?]" }, { "N", "3", "[3]" },       { "2,3", "4,3", NULL },    { "0", "1", "[0]" }, { "0", "3", NULL } };
+    } cases[] = {
+        { "N,4", "4", "[N,4]" },   { "N,1", "1,M", "[N,M]" }, { "N,1", "N,5", "[N,5]" }, { "", "N", "[N]" },  { "N", "M", "[?]" },
+        { "3,?", "3,1", "[3,?]" }, { "N", "3", "[3]" },       { "2,3", "4,3", NULL },    { "0", "1", "[0]" }, { "0", "3", NULL }
+    };
 
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         qn_graph *g = new_graph();
-        qn_error  err = { 0 };
+        qn_error err = { 0 };
         qn_status st;
 
         input(g, "a", QN_F32, cases[i].a);
@@ -351,11 +366,11 @@ static void broadcast_follows_numpy(void **state)
 static void a_declared_output_that_cannot_be_is_refused(void **state)
 {
     static const struct {
-        qn_dtype    dtype;
+        qn_dtype dtype;
         const char *dims;
-        qn_status   st;
-    } cases[] = { { QN_F32, "N,4", QN_OK },         { QN_F32, "M,?", QN_OK },          { QN_F32, "1,4", QN_OK }, { QN_F32, "N,5", QN_ERR_SHAPE },
-                  { QN_F32, "N", QN_ERR_SHAPE }, { QN_I64, "N,4", QN_ERR_DTYPE } };
+        qn_status st;
+    } cases[] = { { QN_F32, "N,4", QN_OK },        { QN_F32, "M,?", QN_OK },      { QN_F32, "1,4", QN_OK },
+                  { QN_F32, "N,5", QN_ERR_SHAPE }, { QN_F32, "N", QN_ERR_SHAPE }, { QN_I64, "N,4", QN_ERR_DTYPE } };
 
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -389,13 +404,14 @@ static qn_status overflow_infer(qn_infer *c, qn_error *err)
 
 static void sizes_that_cannot_be_stop_inference(void **state)
 {
-    const qn_op bad[] = { { .name = "Relu", .domain = "", .infer = negative_infer }, { .name = "Relu", .domain = "", .infer = overflow_infer } };
+    const qn_op bad[] = { { .name = "Relu", .domain = "", .infer = negative_infer },
+                          { .name = "Relu", .domain = "", .infer = overflow_infer } };
     const qn_status want[] = { QN_ERR_SHAPE, QN_ERR_RANGE };
 
     (void)state;
     for (int i = 0; i < 2; i++) {
         qn_graph *g = small();
-        qn_error  err = { 0 };
+        qn_error err = { 0 };
 
         give_rows(g, QN_STAGE_CANONICAL);
         g->nodes[0].op = &bad[i];
@@ -409,13 +425,13 @@ static void sizes_that_cannot_be_stop_inference(void **state)
 
 static void a_node_is_inferred_again_with_numbers(void **state)
 {
-    qn_graph        *g = small();
-    qn_dims         *dims;
-    qn_arena         arena;
-    qn_type          in[2], out[1];
-    const qn_known  *known[2] = { NULL, NULL };
+    qn_graph *g = small();
+    qn_dims *dims;
+    qn_arena arena;
+    qn_type in[2], out[1];
+    const qn_known *known[2] = { NULL, NULL };
     const qn_tensor *consts[2] = { NULL, NULL };
-    qn_known        *out_known[1];
+    qn_known *out_known[1];
 
     (void)state;
     give_rows(g, QN_STAGE_LOWERED);

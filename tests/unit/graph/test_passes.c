@@ -6,7 +6,7 @@
 static qn_graph *canonical(qn_graph *g)
 {
     qn_graph *c;
-    qn_error  err = { 0 };
+    qn_error err = { 0 };
 
     if (qn_graph_canonicalise(g, NULL, &c, &err) != QN_OK) fail_msg("%s", err.message);
     qn_graph_destroy(g);
@@ -16,7 +16,7 @@ static qn_graph *canonical(qn_graph *g)
 static qn_graph *lowered(qn_graph *g)
 {
     qn_graph *c = canonical(g), *l;
-    qn_error  err = { 0 };
+    qn_error err = { 0 };
 
     if (qn_graph_lower(c, NULL, 0, QN_BITS_EXACT, false, &l, &err) != QN_OK) fail_msg("%s", err.message);
     qn_graph_destroy(c);
@@ -25,7 +25,7 @@ static qn_graph *lowered(qn_graph *g)
 
 static void assert_floats(const qn_graph *g, qn_value_id v, const float *want, int64_t n)
 {
-    float     got[64];
+    float got[64];
     qn_tensor t;
 
     assert_non_null(g->values[v].weight);
@@ -50,7 +50,7 @@ static void assert_ints(const qn_graph *g, qn_value_id v, const int64_t *want, i
 static void an_unknown_op_is_named_before_anything_else(void **state)
 {
     qn_graph *g = new_graph(), *c;
-    qn_error  err = { 0 };
+    qn_error err = { 0 };
 
     (void)state;
     input(g, "a", QN_F32, "2");
@@ -66,15 +66,15 @@ static void an_unknown_op_is_named_before_anything_else(void **state)
 
 static void a_node_with_a_subgraph_is_unsupported(void **state)
 {
-    qn_graph  *g = new_graph(), *c, *sub;
+    qn_graph *g = new_graph(), *c, *sub;
     qn_node_id id;
-    qn_error   err = { 0 };
+    qn_error err = { 0 };
 
     (void)state;
     input(g, "x", QN_F32, "2");
     id = op(g, 13, "Relu", "x", "y", 1);
     assert_int_equal(qn_graph_create(&fake_ops, g, "body", &sub, NULL), QN_OK);
-    g->nodes[id].attrs[0] = (qn_attr) { .name = "body", .type = QN_ATTR_GRAPH, .g = sub };
+    g->nodes[id].attrs[0] = (qn_attr){ .name = "body", .type = QN_ATTR_GRAPH, .g = sub };
     output(g, "y");
     assert_int_equal(qn_graph_canonicalise(g, NULL, &c, &err), QN_ERR_UNSUPPORTED);
     assert_non_null(strstr(err.message, "Relu"));
@@ -84,7 +84,7 @@ static void a_node_with_a_subgraph_is_unsupported(void **state)
 static void too_few_inputs_are_refused(void **state)
 {
     qn_graph *g = new_graph(), *c;
-    qn_error  err = { 0 };
+    qn_error err = { 0 };
 
     (void)state;
     input(g, "x", QN_F32, "2");
@@ -104,16 +104,37 @@ static void too_few_inputs_are_refused(void **state)
     qn_graph_destroy(g);
 }
 
+static void outputs_without_a_name_do_no_harm(void **state)
+{
+    qn_graph *g = new_graph(), *c;
+
+    (void)state;
+    input(g, "x", QN_F32, "N,2");
+    op(g, 13, "Erf", "x", "", 1); /* read by nobody, named by nobody */
+    attr_int(g, 0, 0, "unset", 0);
+    op(g, 13, "Relu", "x", "y", 0);
+    output(g, "y");
+    g->nodes[0].n_out = 1;
+    g->nodes[0].out = qn_arena_array(&g->arena, 1, sizeof(qn_value_id));
+    g->nodes[0].out[0] = QN_NONE;
+    assert_int_equal(qn_graph_canonicalise(g, NULL, &c, NULL), QN_OK);
+    assert_ops(c, "Relu");
+    qn_graph_destroy(c);
+    g->nodes[0].n_out = 0;
+    assert_int_equal(qn_graph_canonicalise(g, NULL, &c, NULL), QN_ERR_INVALID);
+    qn_graph_destroy(g);
+}
+
 static void a_constant_becomes_a_weight(void **state)
 {
-    qn_graph          *g = new_graph();
+    qn_graph *g = new_graph();
     static const float half[] = { 0.5f, 1.5f };
-    qn_node_id         id;
+    qn_node_id id;
 
     (void)state;
     input(g, "x", QN_F32, "N,2");
     id = op(g, 13, "Constant", "", "c", 1);
-    g->nodes[id].attrs[0] = (qn_attr) { .name = "value_floats", .type = QN_ATTR_FLOATS, .n = 2, .floats = half };
+    g->nodes[id].attrs[0] = (qn_attr){ .name = "value_floats", .type = QN_ATTR_FLOATS, .n = 2, .floats = half };
     op(g, 13, "Add", "x,c", "y", 0);
     output(g, "y");
     g = canonical(g);
@@ -125,14 +146,15 @@ static void a_constant_becomes_a_weight(void **state)
 
 static void constants_of_text_keep_their_bytes(void **state)
 {
-    qn_graph   *g = new_graph();
+    qn_graph *g = new_graph();
     static const char *const words[] = { "ab", "", "cde" };
-    qn_node_id  id;
-    qn_tensor   t;
+    qn_node_id id;
+    qn_tensor t;
 
     (void)state;
     id = op(g, 13, "Constant", "", "c", 1);
-    g->nodes[id].attrs[0] = (qn_attr) { .name = "value_strings", .type = QN_ATTR_STRINGS, .n = 3, .strings = (const char **)(uintptr_t)words };
+    g->nodes[id].attrs[0] =
+        (qn_attr){ .name = "value_strings", .type = QN_ATTR_STRINGS, .n = 3, .strings = (const char **)(uintptr_t)words };
     output(g, "c");
     g = canonical(g);
     qn_weight_shape(g->values[val(g, "c")].weight, &t);
@@ -145,7 +167,7 @@ static void constants_of_text_keep_their_bytes(void **state)
 static void a_sparse_constant_is_unsupported(void **state)
 {
     qn_graph *g = new_graph(), *c;
-    qn_error  err = { 0 };
+    qn_error err = { 0 };
 
     (void)state;
     attr_int(g, op(g, 13, "Constant", "", "c", 1), 0, "sparse_value", 0);
@@ -157,7 +179,7 @@ static void a_sparse_constant_is_unsupported(void **state)
 
 static void list_attributes_become_inputs(void **state)
 {
-    qn_graph            *g = new_graph();
+    qn_graph *g = new_graph();
     static const int64_t axes[] = { 1, 2 };
 
     (void)state;
@@ -174,7 +196,7 @@ static void list_attributes_become_inputs(void **state)
 
 static void clip_bounds_become_inputs(void **state)
 {
-    qn_graph   *g = new_graph();
+    qn_graph *g = new_graph();
     const float six = 6.0f;
 
     (void)state;
@@ -220,15 +242,15 @@ static void old_softmax_on_the_last_axis_stays_one_node(void **state)
 static void old_broadcast_gets_its_dimensions(void **state)
 {
     static const struct {
-        int64_t     axis;
+        int64_t axis;
         const char *ops; /* NULL: refused */
     } cases[] = { { 1, "Unsqueeze Add" }, { -2, "Unsqueeze Add" }, { 2, NULL }, { 3, NULL }, { 9, NULL } };
 
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        qn_graph     *g = new_graph(), *c;
+        qn_graph *g = new_graph(), *c;
         const int64_t three = 3;
-        qn_node_id    id;
+        qn_node_id id;
 
         input(g, "x", QN_F32, "N,3,4");
         floats(g, "b", 1, &three, 0);
@@ -304,7 +326,7 @@ static void dropout_goes_unless_its_mask_is_read(void **state)
 static qn_graph *layernorm(float exponent, bool second_reader)
 {
     static const int64_t last = -1, eight = 8;
-    qn_graph            *g = new_graph();
+    qn_graph *g = new_graph();
 
     input(g, "x", QN_F32, "N,8");
     scalar(g, "two", exponent);
@@ -393,9 +415,9 @@ static void the_import_graph_is_not_changed(void **state)
 
 static void constants_are_folded_through_chains(void **state)
 {
-    qn_graph     *g = new_graph();
+    qn_graph *g = new_graph();
     const int64_t two = 2;
-    const float   want[] = { 3, 6 }; /* (1 + 1) + 1, (2 + 2) + 2 */
+    const float want[] = { 3, 6 }; /* (1 + 1) + 1, (2 + 2) + 2 */
 
     (void)state;
     input(g, "x", QN_F32, "N,2");
@@ -412,7 +434,7 @@ static void constants_are_folded_through_chains(void **state)
 
 static void shapes_of_fixed_size_are_folded(void **state)
 {
-    qn_graph     *g = new_graph();
+    qn_graph *g = new_graph();
     const int64_t want[] = { 2, 3 };
 
     (void)state;
@@ -429,7 +451,7 @@ static void shapes_of_fixed_size_are_folded(void **state)
 
 static void what_folding_made_known_is_used_further_on(void **state)
 {
-    qn_graph     *g = new_graph();
+    qn_graph *g = new_graph();
     const int64_t a[] = { 2, 1 }, b[] = { 1, 5 }, want[] = { 3, 6 };
 
     (void)state;
@@ -448,7 +470,7 @@ static void what_folding_made_known_is_used_further_on(void **state)
 
 static void random_and_overridable_values_are_not_folded(void **state)
 {
-    qn_graph     *g = new_graph();
+    qn_graph *g = new_graph();
     const int64_t two = 2;
 
     (void)state;
@@ -467,7 +489,7 @@ static void random_and_overridable_values_are_not_folded(void **state)
 
 static void a_large_result_is_left_to_the_run(void **state)
 {
-    qn_graph     *g = new_graph();
+    qn_graph *g = new_graph();
     const int64_t column[] = { 3000, 1 }, row[] = { 1, 3000 }; /* 36 MB, over the limit of 16 MiB */
 
     (void)state;
@@ -483,7 +505,7 @@ static void a_large_result_is_left_to_the_run(void **state)
 static void a_node_runs_alone(void **state)
 {
     qn_graph *g = new_graph();
-    float     a[] = { 1, 2 }, b[] = { 10, 20 };
+    float a[] = { 1, 2 }, b[] = { 10, 20 };
     qn_tensor in[] = { { .dtype = QN_F32, .rank = 1, .dims = { 2 }, .data = a, .bytes = sizeof a },
                        { .dtype = QN_F32, .rank = 1, .dims = { 2 }, .data = b, .bytes = sizeof b } },
               out[1];
@@ -507,7 +529,7 @@ static void a_node_runs_alone(void **state)
 static qn_graph *conv_graph(void)
 {
     static const int64_t w[] = { 2, 1, 1, 1 };
-    qn_graph            *g = new_graph();
+    qn_graph *g = new_graph();
 
     input(g, "x", QN_F32, "N,1,4,4");
     floats(g, "w", 4, w, 2); /* 2, 3 */
@@ -518,7 +540,7 @@ static qn_graph *conv_graph(void)
 static void batchnorm(qn_graph *g, const char *ins, const char *out)
 {
     static const int64_t two = 2;
-    const float          var[] = { 4, 9 }, mean[] = { 1, 1 };
+    const float var[] = { 4, 9 }, mean[] = { 1, 1 };
 
     floats(g, "scale", 1, &two, 1); /* 1, 2 */
     floats(g, "B", 1, &two, 5);     /* 5, 6 */
@@ -529,7 +551,7 @@ static void batchnorm(qn_graph *g, const char *ins, const char *out)
 
 static void batchnorm_moves_into_conv(void **state)
 {
-    qn_graph   *g = conv_graph();
+    qn_graph *g = conv_graph();
     const float w[] = { 1, 2 }, b[] = { 4.5f, 6 - 2.0f / 3 }; /* s = 1/2, 2/3; b = B - mean * s */
 
     (void)state;
@@ -558,9 +580,9 @@ static void batchnorm_stays_where_conv_is_read_twice(void **state)
 
 static void conv_takes_bias_residual_and_relu(void **state)
 {
-    qn_graph     *g = conv_graph();
+    qn_graph *g = conv_graph();
     const int64_t b[] = { 2, 1, 1 };
-    const float   want[] = { 7, 8 };
+    const float want[] = { 7, 8 };
 
     (void)state;
     input(g, "r", QN_F32, "N,2,4,4");
@@ -608,7 +630,7 @@ static void an_intermediate_that_is_an_output_is_not_fused_away(void **state)
 
 static void a_bias_along_the_wrong_axis_is_not_taken(void **state)
 {
-    qn_graph     *g = conv_graph();
+    qn_graph *g = conv_graph();
     const int64_t b = 4; /* along the width */
 
     (void)state;
@@ -624,7 +646,7 @@ static void matmul_with_bias_becomes_gemm(void **state)
 {
     (void)state;
     for (int relu = 0; relu < 2; relu++) {
-        qn_graph     *g = new_graph();
+        qn_graph *g = new_graph();
         const int64_t w[] = { 4, 3 }, b[] = { 3 };
 
         input(g, "x", QN_F32, "N,4");
@@ -649,9 +671,9 @@ static void a_higher_rank_is_folded_around_gemm(void **state)
 
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        qn_graph     *g = new_graph();
+        qn_graph *g = new_graph();
         const int64_t w[] = { 4, 3 }, b[] = { 3 };
-        char          want[16];
+        char want[16];
 
         input(g, "x", QN_F32, cases[i].dims);
         floats(g, "w", 2, w, 0);
@@ -673,7 +695,7 @@ static void a_higher_rank_is_folded_around_gemm(void **state)
 
 static void a_matmul_of_one_reader_and_no_bias_is_left(void **state)
 {
-    qn_graph     *g = new_graph();
+    qn_graph *g = new_graph();
     const int64_t w[] = { 4, 3 };
 
     (void)state;
@@ -694,9 +716,9 @@ static void u8(qn_graph *g, const char *name, uint8_t v) { weight(g, name, QN_U8
 static qn_graph *quantized(const char *x_dims, int32_t rank, const int64_t *w_dims, int32_t axis)
 {
     qn_graph *g = new_graph();
-    int8_t    w[64];
-    float     sw[8];
-    int64_t   n = w_dims[axis];
+    int8_t w[64];
+    float sw[8];
+    int64_t n = w_dims[axis];
 
     for (int i = 0; i < 64; i++) w[i] = (int8_t)(i - 20);
     for (int i = 0; i < 8; i++) sw[i] = 0.25f * (float)(1 + i);
@@ -716,8 +738,8 @@ static qn_graph *quantized(const char *x_dims, int32_t rank, const int64_t *w_di
 static void s32_bias(qn_graph *g, float scale_factor)
 {
     static const int64_t two = 2;
-    const int32_t        b[] = { 100, -200 };
-    const float          s[] = { 0.125f * scale_factor, 0.25f * scale_factor };
+    const int32_t b[] = { 100, -200 };
+    const float s[] = { 0.125f * scale_factor, 0.25f * scale_factor };
 
     weight(g, "bq", QN_I32, 1, &two, b);
     weight(g, "bs", QN_F32, 1, &two, s);
@@ -755,9 +777,9 @@ static void conv_between_dq_and_q_is_integer(void **state)
 
 static void a_float_bias_is_rounded_as_the_peer_does(void **state)
 {
-    qn_graph     *g = quantized("N,1,4,4", 4, conv_w, 0);
+    qn_graph *g = quantized("N,1,4,4", 4, conv_w, 0);
     const int64_t two = 2, want[] = { 8, -6 }; /* 1 / 0.125 = 8; -1.6 / 0.25 = -6.4 */
-    const float   b[] = { 1.0f, -1.6f };
+    const float b[] = { 1.0f, -1.6f };
 
     (void)state;
     weight(g, "b", QN_F32, 1, &two, b);
@@ -800,23 +822,27 @@ static void gemm_and_matmul_become_integer(void **state)
 {
     static const struct {
         const char *op;
-        int         bias; /* 1: s32 DQ, 2: float */
-        bool        q;
+        int bias; /* 1: s32 DQ, 2: float */
+        bool q;
         const char *want;
     } cases[] = {
-        { "Gemm", 1, true, "QuantizeLinear quern:QGemm DequantizeLinear" },   { "Gemm", 2, true, "QuantizeLinear quern:QGemm DequantizeLinear" },
-        { "Gemm", 0, true, "QuantizeLinear quern:QGemm DequantizeLinear" },   { "Gemm", 1, false, "QuantizeLinear com.microsoft:QGemm" },
-        { "MatMul", 0, true, "QuantizeLinear QLinearMatMul DequantizeLinear" }, { "MatMul", 1, true, "QuantizeLinear quern:QGemm DequantizeLinear" },
-        { "MatMul", 2, true, "QuantizeLinear quern:QGemm DequantizeLinear" }, { "MatMul", 0, false, "QuantizeLinear com.microsoft:QGemm" },
+        { "Gemm", 1, true, "QuantizeLinear quern:QGemm DequantizeLinear" },
+        { "Gemm", 2, true, "QuantizeLinear quern:QGemm DequantizeLinear" },
+        { "Gemm", 0, true, "QuantizeLinear quern:QGemm DequantizeLinear" },
+        { "Gemm", 1, false, "QuantizeLinear com.microsoft:QGemm" },
+        { "MatMul", 0, true, "QuantizeLinear QLinearMatMul DequantizeLinear" },
+        { "MatMul", 1, true, "QuantizeLinear quern:QGemm DequantizeLinear" },
+        { "MatMul", 2, true, "QuantizeLinear quern:QGemm DequantizeLinear" },
+        { "MatMul", 0, false, "QuantizeLinear com.microsoft:QGemm" },
     };
     const int64_t two = 2;
 
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        qn_graph   *g = quantized("N,4", 2, gemm_w, 1);
+        qn_graph *g = quantized("N,4", 2, gemm_w, 1);
         const char *b = cases[i].bias == 1 ? "bd" : "b";
-        char        ins[32];
-        bool        gemm = strcmp(cases[i].op, "Gemm") == 0;
+        char ins[32];
+        bool gemm = strcmp(cases[i].op, "Gemm") == 0;
 
         if (cases[i].bias == 1) s32_bias(g, 1);
         if (cases[i].bias == 2) floats(g, "b", 1, &two, 3);
@@ -850,9 +876,23 @@ static void a_quantized_matmul_of_rank_3_is_folded_too(void **state)
     qn_graph_destroy(g);
 }
 
+static void a_transposed_weight_is_still_quantized(void **state)
+{
+    qn_graph *g = quantized("N,4", 2, (const int64_t[]){ 2, 4 }, 0); /* [2,4], a scale per row: per column once transposed */
+
+    (void)state;
+    op(g, 13, "Transpose", "wd", "wt", 0);
+    op(g, 13, "MatMul", "xd,wt", "c", 0);
+    finish_q(g, "c");
+    g = lowered(g);
+    assert_ops(g, "QuantizeLinear Transpose QLinearMatMul DequantizeLinear"); /* the fake Transpose cannot be folded */
+    assert_dims(g, "y", "[N,2]");
+    qn_graph_destroy(g);
+}
+
 static void a_float_bias_without_q_keeps_gemm_in_float(void **state)
 {
-    qn_graph     *g = quantized("N,4", 2, gemm_w, 1);
+    qn_graph *g = quantized("N,4", 2, gemm_w, 1);
     const int64_t two = 2;
 
     (void)state;
@@ -866,7 +906,7 @@ static void a_float_bias_without_q_keeps_gemm_in_float(void **state)
 
 static void two_activations_without_q_are_multiplied_as_integers(void **state)
 {
-    qn_graph   *g = new_graph();
+    qn_graph *g = new_graph();
     const float want = 0.5f * 0.25f;
 
     (void)state;
@@ -918,7 +958,7 @@ static void q_of_dq_is_nothing(void **state)
 static void a_clip_inside_the_quantizer_s_range_stays(void **state)
 {
     static const float hi[] = { 30.0f, 255 * 0.125f, 40.0f };
-    static const bool  stays[] = { true, false, false };
+    static const bool stays[] = { true, false, false };
 
     (void)state;
     for (int i = 0; i < 3; i++) {
@@ -937,12 +977,35 @@ static void a_clip_inside_the_quantizer_s_range_stays(void **state)
     }
 }
 
+static void a_hundred_thousand_nodes_take_no_quadratic_time(void **state)
+{
+    qn_graph *g = new_graph();
+    char ins[40], a[16] = "x", b[16];
+
+    (void)state;
+    input(g, "x", QN_F32, "N,2");
+    scalar(g, "c", 1); /* one constant with 50,000 readers */
+    for (int i = 0; i < 50000; i++) {
+        snprintf(ins, sizeof ins, "%s,c", a);
+        snprintf(b, sizeof b, "s%d", i);
+        op(g, 13, "Add", ins, b, 0);
+        snprintf(a, sizeof a, "i%d", i);
+        op(g, 13, "Identity", b, a, 0);
+    }
+    op(g, 13, "Relu", a, "y", 0);
+    output(g, "y");
+    g = lowered(g);
+    assert_int_equal(g->n_order, 50001);
+    qn_graph_destroy(g);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_unknown_op_is_named_before_anything_else),
         cmocka_unit_test(a_node_with_a_subgraph_is_unsupported),
         cmocka_unit_test(too_few_inputs_are_refused),
+        cmocka_unit_test(outputs_without_a_name_do_no_harm),
         cmocka_unit_test(a_constant_becomes_a_weight),
         cmocka_unit_test(constants_of_text_keep_their_bytes),
         cmocka_unit_test(a_sparse_constant_is_unsupported),
@@ -978,11 +1041,13 @@ int main(void)
         cmocka_unit_test(a_float_bias_is_rounded_as_the_peer_does),
         cmocka_unit_test(what_the_peer_leaves_in_float_stays),
         cmocka_unit_test(gemm_and_matmul_become_integer),
+        cmocka_unit_test(a_transposed_weight_is_still_quantized),
         cmocka_unit_test(a_float_bias_without_q_keeps_gemm_in_float),
         cmocka_unit_test(two_activations_without_q_are_multiplied_as_integers),
         cmocka_unit_test(moving_ops_work_on_integers),
         cmocka_unit_test(q_of_dq_is_nothing),
         cmocka_unit_test(a_clip_inside_the_quantizer_s_range_stays),
+        cmocka_unit_test(a_hundred_thousand_nodes_take_no_quadratic_time),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

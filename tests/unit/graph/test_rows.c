@@ -5,7 +5,7 @@
 static bool independent(qn_graph *g)
 {
     qn_graph *c;
-    bool      yes;
+    bool yes;
 
     assert_int_equal(qn_graph_canonicalise(g, NULL, &c, NULL), QN_OK);
     yes = qn_graph_rows_independent(c);
@@ -16,7 +16,7 @@ static bool independent(qn_graph *g)
 
 static void a_layered_net_is_independent(void **state)
 {
-    qn_graph     *g = new_graph();
+    qn_graph *g = new_graph();
     const int64_t w[] = { 4, 8 }, b[] = { 8 };
 
     (void)state;
@@ -58,7 +58,7 @@ static void two_batch_symbols_are_not_proved(void **state)
 
 static void softmax_over_the_batch_mixes_rows(void **state)
 {
-    qn_graph  *g = new_graph();
+    qn_graph *g = new_graph();
     qn_node_id id;
 
     (void)state;
@@ -71,7 +71,7 @@ static void softmax_over_the_batch_mixes_rows(void **state)
 
 static void rows_against_a_constant_of_that_length_mix(void **state)
 {
-    qn_graph     *g = new_graph();
+    qn_graph *g = new_graph();
     const int64_t w[] = { 5, 1 };
 
     (void)state;
@@ -96,7 +96,7 @@ static void broadcasting_rows_against_columns_mixes(void **state)
 
 static void reshape_by_its_own_shape_is_independent(void **state)
 {
-    qn_graph     *g = new_graph();
+    qn_graph *g = new_graph();
     const int64_t fold[] = { -1, 4 };
 
     (void)state;
@@ -110,9 +110,53 @@ static void reshape_by_its_own_shape_is_independent(void **state)
     assert_true(independent(g));
 }
 
+static void heads_folded_behind_the_batch_stay_apart(void **state)
+{
+    qn_graph *g = new_graph();
+    const int64_t heads[] = { 0, -1, 4 }, half[] = { 0, -1, 2 };
+
+    (void)state;
+    input(g, "x", QN_F32, "N,12");
+    input(g, "z", QN_F32, "N,7,12");
+    ints(g, "heads", 3, heads);
+    ints(g, "half", 3, half);
+    op(g, 13, "Reshape", "z,heads", "h", 0);     /* [N,21,4] */
+    op(g, 13, "Transpose", "h", "t", 0);         /* [21,N,4] */
+    op(g, 13, "Reshape", "t,half", "folded", 0); /* [21,2*N,2]: two halves of each row, side by side */
+    op(g, 13, "Relu", "folded", "r", 0);
+    op(g, 13, "Reshape", "r,heads", "apart", 0); /* [21,N,4] */
+    op(g, 13, "Transpose", "apart", "y", 0);
+    output(g, "y");
+    op(g, 13, "Relu", "x", "u", 0);
+    output(g, "u");
+    assert_true(independent(g));
+}
+
+static void a_batch_folded_behind_another_axis_is_found_again(void **state)
+{
+    qn_graph *g = new_graph();
+    const int64_t flat[] = { -1, 4 }, apart[] = { 7, -1, 4 }, wrong[] = { -1, 7, 4 };
+
+    (void)state;
+    for (int k = 0; k < 3; k++) {
+        if (k) g = new_graph();
+        input(g, "x", QN_F32, "N,7,4");
+        ints(g, "flat", 2, flat);
+        ints(g, "apart", 3, k == 1 ? wrong : apart);
+        op(g, 13, "Transpose", "x", "t", 0);        /* [7,N,4] */
+        op(g, 13, "Reshape", "t,flat", "all", 0);   /* [7*N,4], rows change fastest */
+        op(g, 13, "Reshape", "x,flat", "other", 0); /* [7*N,4], rows change slowest */
+        op(g, 13, k == 2 ? "Add" : "Relu", k == 2 ? "all,other" : "all", "r", 0);
+        op(g, 13, "Reshape", "r,apart", k == 1 ? "y" : "u", 0);
+        if (k != 1) op(g, 13, "Transpose", "u", "y", 0);
+        output(g, "y");
+        assert_int_equal(independent(g), k == 0);
+    }
+}
+
 static void reshape_that_moves_the_batch_is_not_proved(void **state)
 {
-    qn_graph     *g = new_graph();
+    qn_graph *g = new_graph();
     const int64_t turn[] = { 6, -1 };
 
     (void)state;
@@ -125,7 +169,7 @@ static void reshape_that_moves_the_batch_is_not_proved(void **state)
 
 static void the_number_of_rows_as_data_is_not_proved(void **state)
 {
-    qn_graph  *g = new_graph();
+    qn_graph *g = new_graph();
     qn_node_id id;
 
     (void)state;
@@ -140,7 +184,7 @@ static void the_number_of_rows_as_data_is_not_proved(void **state)
 
 static void a_class_token_is_repeated_for_every_row(void **state)
 {
-    qn_graph     *g = new_graph();
+    qn_graph *g = new_graph();
     const int64_t t[] = { 1, 4 };
 
     (void)state;
@@ -155,7 +199,7 @@ static void a_class_token_is_repeated_for_every_row(void **state)
 
 static void an_output_without_rows_is_not_independent(void **state)
 {
-    qn_graph     *g = new_graph();
+    qn_graph *g = new_graph();
     const int64_t t[] = { 2, 4 };
 
     (void)state;
@@ -201,6 +245,8 @@ int main(void)
         cmocka_unit_test(rows_against_a_constant_of_that_length_mix),
         cmocka_unit_test(broadcasting_rows_against_columns_mixes),
         cmocka_unit_test(reshape_by_its_own_shape_is_independent),
+        cmocka_unit_test(heads_folded_behind_the_batch_stay_apart),
+        cmocka_unit_test(a_batch_folded_behind_another_axis_is_found_again),
         cmocka_unit_test(reshape_that_moves_the_batch_is_not_proved),
         cmocka_unit_test(the_number_of_rows_as_data_is_not_proved),
         cmocka_unit_test(a_class_token_is_repeated_for_every_row),

@@ -82,6 +82,24 @@ static void masked_places_get_zero_and_a_fully_masked_row_is_nan(void **state)
     assert_true(isnan(y[0]) && isnan(y[1]));
 }
 
+static void one_nan_makes_the_row_nan(void **state)
+{
+    float x[40], y[40];
+
+    (void)state;
+    for (int at = 0; at < 40; at++) {
+        fill(x, 40, 3.0f);
+        x[at] = NAN;
+        for (int form = 0; form < 2; form++) {
+            qn_softmax_pick(qn_cpu_detect())->run(x, y, 1, 40, form);
+            for (int i = 0; i < 40; i++) assert_true(isnan(y[i]));
+        }
+        assert_true(isnan(qn_softmax_pick(qn_cpu_detect())->logsumexp(x, 40)));
+        x[(at + 7) % 40] = INFINITY;
+        assert_true(isnan(qn_softmax_pick(qn_cpu_detect())->logsumexp(x, 40)));
+    }
+}
+
 static void logsumexp_agrees_with_its_limits(void **state)
 {
     const float x[] = { 1000.0f, 1000.0f }, low[] = { -INFINITY, -INFINITY }, high[] = { INFINITY, 1.0f };
@@ -105,6 +123,7 @@ int main(void)
         cmocka_unit_test(every_row_gives_the_same_bits_as_the_twin_and_the_values_of_double),
         cmocka_unit_test(large_logits_do_not_overflow),
         cmocka_unit_test(masked_places_get_zero_and_a_fully_masked_row_is_nan),
+        cmocka_unit_test(one_nan_makes_the_row_nan),
         cmocka_unit_test(logsumexp_agrees_with_its_limits),
     };
 

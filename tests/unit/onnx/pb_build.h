@@ -18,7 +18,7 @@
 
 typedef struct pb {
     unsigned char *data;
-    size_t         len, cap;
+    size_t len, cap;
 } pb;
 
 static inline void pb_raw(pb *m, const void *data, size_t n)
@@ -93,8 +93,24 @@ static inline void pb_ints_packed(pb *m, uint32_t field, const int64_t *v, size_
 
 /* -- ONNX ----------------------------------------------------------------------------------------------------------------- */
 
-enum { ONNX_FLOAT = 1, ONNX_UINT8, ONNX_INT8, ONNX_UINT16, ONNX_INT16, ONNX_INT32, ONNX_INT64, ONNX_STRING, ONNX_BOOL, ONNX_FLOAT16,
-       ONNX_DOUBLE, ONNX_UINT32, ONNX_UINT64, ONNX_COMPLEX64, ONNX_COMPLEX128, ONNX_BFLOAT16 };
+enum {
+    ONNX_FLOAT = 1,
+    ONNX_UINT8,
+    ONNX_INT8,
+    ONNX_UINT16,
+    ONNX_INT16,
+    ONNX_INT32,
+    ONNX_INT64,
+    ONNX_STRING,
+    ONNX_BOOL,
+    ONNX_FLOAT16,
+    ONNX_DOUBLE,
+    ONNX_UINT32,
+    ONNX_UINT64,
+    ONNX_COMPLEX64,
+    ONNX_COMPLEX128,
+    ONNX_BFLOAT16
+};
 
 /* TensorProto with dims, data_type and name; the caller adds data. */
 static inline pb onnx_tensor(const char *name, int data_type, const int64_t *dims, size_t rank)

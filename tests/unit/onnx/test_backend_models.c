@@ -77,6 +77,7 @@ static void import_folder(int group, const char *test, tally *n)
         set = openat(dir, "test_data_set_0", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         if (set >= 0) read_tensors(set, g, test, n); /* which closes it */
         qn_graph_destroy(g);
+        info.source->unref(info.source);
     }
     close(dir);
 }

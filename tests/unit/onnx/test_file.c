@@ -94,7 +94,7 @@ static void paths_out_of_the_folder_and_special_files_are_refused(void **state)
 {
     static const struct {
         const char *name;
-        qn_status   want;
+        qn_status want;
     } cases[] = {
         { "", QN_ERR_INVALID },
         { "..", QN_ERR_INVALID },
@@ -339,9 +339,10 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
-    static const char *const names[] = { "abc", "changing", "sub/inside", "inside", "first-name", "hard", "link-to-file", "link-out",
-                                         "link-to-dir", "link-to-proc", "dangling", "loop", "fifo", "typed", "typed-link", "typed-fifo",
-                                         "model.onnx", "model.onnx.zst", "cut.zst", "not.zst", "tail.zst", "bomb.zst", "window.zst" };
+    static const char *const names[] = { "abc",          "changing", "sub/inside",  "inside",       "first-name", "hard",
+                                         "link-to-file", "link-out", "link-to-dir", "link-to-proc", "dangling",   "loop",
+                                         "fifo",         "typed",    "typed-link",  "typed-fifo",   "model.onnx", "model.onnx.zst",
+                                         "cut.zst",      "not.zst",  "tail.zst",    "bomb.zst",     "window.zst" };
 
     (void)state;
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) unlinkat(dir, names[i], 0);

@@ -161,17 +161,17 @@ static long peak_kib(void)
 static void many_small_messages_stay_within_memory(void **state)
 {
     static const struct {
-        uint32_t    field;
+        uint32_t field;
         const char *bytes;
-        size_t      n;
+        size_t n;
     } cases[] = {
-        { 1, "", 0 },                       /* empty nodes */
-        { 1, "\x22\x01N", 3 },              /* nodes with an op alone */
-        { 5, "\x08\x00\x10\x01", 4 },       /* empty initializers without a name */
-        { 11, "", 0 },                      /* inputs without a name */
-        { 12, "\x0a\x01x", 3 },             /* the same output again and again */
-        { 13, "\x0a\x01x", 3 },             /* value_info */
-        { 15, "", 0 },                      /* sparse */
+        { 1, "", 0 },                 /* empty nodes */
+        { 1, "\x22\x01N", 3 },        /* nodes with an op alone */
+        { 5, "\x08\x00\x10\x01", 4 }, /* empty initializers without a name */
+        { 11, "", 0 },                /* inputs without a name */
+        { 12, "\x0a\x01x", 3 },       /* the same output again and again */
+        { 13, "\x0a\x01x", 3 },       /* value_info */
+        { 15, "", 0 },                /* sparse */
     };
 
     (void)state;
@@ -234,10 +234,10 @@ static void a_list_that_only_claims_to_be_long_costs_nothing(void **state)
 
 /* Two versions of one file; from read number `turn` on it is the second. */
 typedef struct shifty {
-    qn_source            base;
+    qn_source base;
     const unsigned char *was, *is;
-    size_t               n;
-    int                  reads, turn;
+    size_t n;
+    int reads, turn;
 } shifty;
 
 static qn_status shifty_read(qn_source *src, uint64_t offset, void *dst, size_t n, qn_error *err)
@@ -339,14 +339,15 @@ static void a_file_that_changes_between_two_looks_does_not_crash(void **state)
 
         assert_int_equal(was.len, is.len);
         for (int turn = -1; turn <= reads; turn++) {
-            shifty s = { { shifty_read, shifty_ref, shifty_ref }, was.data, turn < 0 ? was.data : is.data, was.len, 0, turn };
+            shifty s = { { .read = shifty_read, .ref = shifty_ref, .unref = shifty_ref }, was.data, turn < 0 ? was.data : is.data, was.len, 0, turn };
             qn_graph *g;
             qn_error err = { 0 };
             qn_status st = qn_onnx_import(&s.base, was.len, NULL, NULL, -1, &g, NULL, &err);
 
             if (turn < 0 && st) fail_msg("list %d: %s", only, err.message);
             if (turn < 0) reads = s.reads;
-            seen += strstr(err.message, "while it was read") || strstr(err.message, "while they were read") || strstr(err.message, "more elements");
+            seen += strstr(err.message, "while it was read") || strstr(err.message, "while they were read") ||
+                    strstr(err.message, "more elements");
             qn_graph_destroy(g);
         }
         if (!seen && only % 2 == 0) fail_msg("list %d: no turn of the file met the second look", only);

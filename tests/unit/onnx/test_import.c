@@ -151,9 +151,9 @@ static void every_kind_of_attribute_is_kept(void **state)
 static void attributes_that_contradict_themselves_are_refused(void **state)
 {
     static const struct {
-        int         type;
-        uint32_t    field;
-        qn_status   want;
+        int type;
+        uint32_t field;
+        qn_status want;
         const char *text;
     } cases[] = {
         { 2, 2, QN_ERR_FORMAT, "type is int, but it holds float" },
@@ -191,6 +191,15 @@ static void attributes_that_contradict_themselves_are_refused(void **state)
         pb_bytes(&a, 9, "x\0y", 3);
         pb_msg(&n, 5, a);
         onnx_refuses(onnx_model(graph_of_node(n, "y")), QN_ERR_UNSUPPORTED, "NUL");
+        n = onnx_node("Op", "x", "y");
+        for (int i = 0; i < 65; i++) {
+            char name[8];
+
+            snprintf(name, sizeof name, "a%d", i);
+            a = onnx_attr(name, 2);
+            pb_msg(&n, 5, a);
+        }
+        onnx_refuses(onnx_model(graph_of_node(n, "y")), QN_ERR_LIMIT, "65 attributes");
     }
 }
 
@@ -269,10 +278,10 @@ static void value_info_types_what_exists_and_nothing_else(void **state)
 static void an_initializer_may_be_the_default_of_an_input_it_fits(void **state)
 {
     static const struct {
-        int         type;
-        int64_t     dims[2];
-        size_t      rank;
-        qn_status   want;
+        int type;
+        int64_t dims[2];
+        size_t rank;
+        qn_status want;
         const char *text;
     } cases[] = {
         { ONNX_FLOAT, { 3 }, 1, QN_OK, "" },
@@ -374,6 +383,11 @@ static void types_quern_does_not_have_are_named(void **state)
     pb_msg(&g, 11, value_of_type("odd", tensor_type(0)));
     onnx_refuses(onnx_model(g), QN_ERR_FORMAT, "no element type");
     g = (pb){ 0 };
+    type = (pb){ 0 };
+    pb_msg(&type, 7, (pb){ 0 });
+    pb_msg(&g, 11, value_of_type("odd", type));
+    onnx_refuses(onnx_model(g), QN_ERR_UNSUPPORTED, "opaque type");
+    g = (pb){ 0 };
     type = tensor_type(1);
     for (int i = 0; i < 100; i++) type = wrap_type(4, 1, type);
     pb_msg(&g, 11, value_of_type("deep", type));
@@ -427,10 +441,10 @@ static void free_dimensions_of_inputs_get_symbols_and_negative_ones_are_refused(
 static void opsets_are_required_and_unique(void **state)
 {
     static const struct {
-        int64_t     ir, versions[2];
+        int64_t ir, versions[2];
         const char *domains[2];
         const char *node_domain;
-        qn_status   want;
+        qn_status want;
         const char *text;
     } cases[] = {
         { 8, { 17, 0 }, { "", NULL }, "", QN_OK, "" },
@@ -498,8 +512,9 @@ static void names_must_be_text(void **state)
 {
     static const struct {
         const char *bytes;
-        size_t      n;
-    } bad[] = { { "a\0b", 3 }, { "\xff", 1 }, { "\xc0\xaf", 2 }, { "\xed\xa0\x80", 3 }, { "\xf4\x90\x80\x80", 4 }, { "\xe2\x82", 2 }, { "\x80", 1 } };
+        size_t n;
+    } bad[] = { { "a\0b", 3 },     { "\xff", 1 }, { "\xc0\xaf", 2 }, { "\xed\xa0\x80", 3 }, { "\xf4\x90\x80\x80", 4 },
+                { "\xe2\x82", 2 }, { "\x80", 1 } };
 
     (void)state;
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {

@@ -47,9 +47,9 @@ static void a_varint_longer_than_ten_bytes_is_refused(void **state)
 {
     static const struct {
         unsigned char bytes[12];
-        size_t        n;
-        bool          good;
-        uint64_t      value;
+        size_t n;
+        bool good;
+        uint64_t value;
     } cases[] = {
         { { 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01 }, 10, true, UINT64_MAX },
         { { 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x00 }, 10, true, 0 },
@@ -83,7 +83,8 @@ static void a_varint_longer_than_ten_bytes_is_refused(void **state)
 
 static void a_length_beyond_its_message_is_refused_however_large(void **state)
 {
-    static const uint64_t lengths[] = { 3, 127, 128, 0x7fffffff, 0x80000000, 0xffffffff, 0x100000000, INT64_MAX, 1ull << 63, UINT64_MAX - 1, UINT64_MAX };
+    static const uint64_t lengths[] = { 3,           127,       128,        0x7fffffff,     0x80000000, 0xffffffff,
+                                        0x100000000, INT64_MAX, 1ull << 63, UINT64_MAX - 1, UINT64_MAX };
 
     (void)state;
     for (size_t i = 0; i < sizeof lengths / sizeof *lengths; i++) {
@@ -93,8 +94,9 @@ static void a_length_beyond_its_message_is_refused_however_large(void **state)
         pb_number(&inner, lengths[i]);
         pb_raw(&inner, "xx", 2);
         pb_msg(&m, 1, inner);
-        pb_str(&m, 2, "these bytes belong to the parent, and are no excuse .............................................................."
-                      "..............................................................................................................");
+        pb_str(&m, 2,
+               "these bytes belong to the parent, and are no excuse .............................................................."
+               "..............................................................................................................");
         open_bytes(&m, 4);
         assert_true(qn_proto_next(&p) && qn_proto_enter(&p));
         assert_false(qn_proto_next(&p));

@@ -66,12 +66,12 @@ static pb with_ints(int type, uint32_t field, const int64_t *v, size_t n, bool p
 static void raw_data_of_every_dtype_is_kept_as_it_is(void **state)
 {
     static const struct {
-        int      onnx;
+        int onnx;
         qn_dtype dtype;
-        size_t   size;
-    } cases[] = { { ONNX_FLOAT, QN_F32, 4 },   { ONNX_UINT8, QN_U8, 1 },  { ONNX_INT8, QN_I8, 1 },     { ONNX_UINT16, QN_U16, 2 },
-                  { ONNX_INT16, QN_I16, 2 },   { ONNX_INT32, QN_I32, 4 }, { ONNX_INT64, QN_I64, 8 },   { ONNX_BOOL, QN_BOOL, 1 },
-                  { ONNX_FLOAT16, QN_F16, 2 }, { ONNX_DOUBLE, QN_F64, 8 }, { ONNX_UINT32, QN_U32, 4 }, { ONNX_UINT64, QN_U64, 8 },
+        size_t size;
+    } cases[] = { { ONNX_FLOAT, QN_F32, 4 },    { ONNX_UINT8, QN_U8, 1 },   { ONNX_INT8, QN_I8, 1 },    { ONNX_UINT16, QN_U16, 2 },
+                  { ONNX_INT16, QN_I16, 2 },    { ONNX_INT32, QN_I32, 4 },  { ONNX_INT64, QN_I64, 8 },  { ONNX_BOOL, QN_BOOL, 1 },
+                  { ONNX_FLOAT16, QN_F16, 2 },  { ONNX_DOUBLE, QN_F64, 8 }, { ONNX_UINT32, QN_U32, 4 }, { ONNX_UINT64, QN_U64, 8 },
                   { ONNX_BFLOAT16, QN_BF16, 2 } };
     unsigned char bytes[25];
 
@@ -94,7 +94,8 @@ static void raw_data_of_every_dtype_is_kept_as_it_is(void **state)
 static void lists_of_numbers_are_read_packed_and_unpacked(void **state)
 {
     static const int64_t v[] = { 1, 0, 1 }, s[] = { -128, 0, 127 }, big[] = { INT64_MIN, -1, INT64_MAX };
-    static const int64_t u16[] = { 0, 15360, 65535 }, i16[] = { -32768, 1, 32767 }, i32[] = { INT32_MIN, -1, INT32_MAX }, u8[] = { 0, 1, 255 };
+    static const int64_t u16[] = { 0, 15360, 65535 }, i16[] = { -32768, 1, 32767 }, i32[] = { INT32_MIN, -1, INT32_MAX },
+                         u8[] = { 0, 1, 255 };
     static const int64_t u32[] = { 0, 1, UINT32_MAX };
 
     (void)state;
@@ -147,14 +148,17 @@ static void strings_keep_their_bytes_and_lengths(void **state)
     pb t = onnx_tensor("w", ONNX_STRING, dims3, 1), none;
     static const struct {
         uint64_t off[4];
-        char     blob[5];
+        char blob[5];
     } want = { { 0, 3, 3, 5 }, { 'a', 0, 'b', (char)0xff, 'd' } };
     const uint64_t zero = 0;
 
     (void)state;
     pb_bytes(&t, 6, "a\0b", 3);
     pb_bytes(&t, 6, "", 0);
-    pb_bytes(&t, 6, "\xff" "d", 2);
+    pb_bytes(&t, 6,
+             "\xff"
+             "d",
+             2);
     holds(t, QN_STRING, &want, 37);
     none = onnx_tensor("w", ONNX_STRING, (int64_t[]){ 0 }, 1);
     holds(none, QN_STRING, &zero, 8);
@@ -187,12 +191,15 @@ static void scalars_and_empty_tensors_are_read(void **state)
 static void numbers_outside_their_dtype_are_refused(void **state)
 {
     static const struct {
-        int      type;
+        int type;
         uint32_t field;
-        int64_t  v;
-    } cases[] = { { ONNX_INT8, 5, 128 },      { ONNX_INT8, 5, -129 },     { ONNX_UINT8, 5, 256 },    { ONNX_UINT8, 5, -1 },
-                  { ONNX_INT16, 5, 32768 },   { ONNX_UINT16, 5, 65536 },  { ONNX_FLOAT16, 5, -1 },   { ONNX_BOOL, 5, 2 },
-                  { ONNX_INT32, 5, 1ll << 32 }, { ONNX_INT32, 5, -(1ll << 31) - 1 }, { ONNX_UINT32, 11, 1ll << 32 }, { ONNX_BOOL, 5, -1 } };
+        int64_t v;
+    } cases[] = { { ONNX_INT8, 5, 128 },          { ONNX_INT8, 5, -129 },
+                  { ONNX_UINT8, 5, 256 },         { ONNX_UINT8, 5, -1 },
+                  { ONNX_INT16, 5, 32768 },       { ONNX_UINT16, 5, 65536 },
+                  { ONNX_FLOAT16, 5, -1 },        { ONNX_BOOL, 5, 2 },
+                  { ONNX_INT32, 5, 1ll << 32 },   { ONNX_INT32, 5, -(1ll << 31) - 1 },
+                  { ONNX_UINT32, 11, 1ll << 32 }, { ONNX_BOOL, 5, -1 } };
 
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -379,7 +386,8 @@ static void the_digest_is_that_of_the_dense_bytes(void **state)
 
 /* -- sparse --------------------------------------------------------------------------------------------------------------- */
 
-static pb sparse(const float *v, int64_t n, const int64_t *index, const int64_t *index_dims, size_t index_rank, const int64_t *dims, size_t rank)
+static pb sparse(const float *v, int64_t n, const int64_t *index, const int64_t *index_dims, size_t index_rank, const int64_t *dims,
+                 size_t rank)
 {
     pb s = { 0 }, values = onnx_tensor("w", ONNX_FLOAT, &n, 1), indices = onnx_tensor(NULL, ONNX_INT64, index_dims, index_rank);
     size_t n_index = 1;
@@ -453,20 +461,26 @@ static void sparse_tensors_that_lie_are_refused(void **state)
     static const float v[] = { 1, 2, 3 };
     static const int64_t dims[] = { 2, 4 }, three[] = { 3 }, pairs[] = { 3, 2 };
     static const struct {
-        int64_t     index[6];
-        bool        by_pair;
+        int64_t index[6];
+        bool by_pair;
         const char *text;
     } cases[] = {
-        { { 1, 5, 8 }, false, "outside" },       { { -1, 5, 6 }, false, "outside" }, { { 1, 1, 6 }, false, "ascending" },
-        { { 5, 1, 6 }, false, "ascending" },     { { 0, 0, 0, 4, 1, 0 }, true, "outside" }, { { 0, 0, 2, 0, 2, 1 }, true, "outside" },
-        { { 0, 0, 0, 0, 1, 0 }, true, "ascending" }, { { 0, 1, 0, -1, 1, 0 }, true, "outside" }, { { INT64_MIN, 0, 0, 0, 0, 0 }, true, "outside" },
+        { { 1, 5, 8 }, false, "outside" },
+        { { -1, 5, 6 }, false, "outside" },
+        { { 1, 1, 6 }, false, "ascending" },
+        { { 5, 1, 6 }, false, "ascending" },
+        { { 0, 0, 0, 4, 1, 0 }, true, "outside" },
+        { { 0, 0, 2, 0, 2, 1 }, true, "outside" },
+        { { 0, 0, 0, 0, 1, 0 }, true, "ascending" },
+        { { 0, 1, 0, -1, 1, 0 }, true, "outside" },
+        { { INT64_MIN, 0, 0, 0, 0, 0 }, true, "outside" },
         { { INT64_MAX, 1, 2 }, false, "outside" },
     };
 
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
-        onnx_refuses(sparse_model(sparse(v, 3, cases[i].index, cases[i].by_pair ? pairs : three, cases[i].by_pair ? 2 : 1, dims, 2)), QN_ERR_FORMAT,
-                     cases[i].text);
+        onnx_refuses(sparse_model(sparse(v, 3, cases[i].index, cases[i].by_pair ? pairs : three, cases[i].by_pair ? 2 : 1, dims, 2)),
+                     QN_ERR_FORMAT, cases[i].text);
     onnx_refuses(sparse_model(sparse(v, 3, cases[0].index, (int64_t[]){ 2 }, 1, dims, 2)), QN_ERR_FORMAT, "shape [2]");
     onnx_refuses(sparse_model(sparse(v, 3, cases[4].index, (int64_t[]){ 2, 3 }, 2, dims, 2)), QN_ERR_FORMAT, "shape [2,3]");
     onnx_refuses(sparse_model(sparse(v, 3, (int64_t[]){ 0, 1, 2 }, three, 1, NULL, 0)), QN_ERR_FORMAT, "without dims");

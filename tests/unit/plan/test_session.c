@@ -294,6 +294,42 @@ static void a_shape_in_the_request_is_obeyed(void **state)
     qn_model_unref(model);
 }
 
+static void shape_arithmetic_beyond_vectors_is_done_when_the_plan_is_made(void **state)
+{
+    mf m = { 0 };
+    const int64_t column[2] = { 2, 1 }, line[1] = { -1 };
+    float x[35] = { 0 };
+    qn_tensor in = F32(x, 5, 7), out;
+    qn_model *model;
+    qn_session *s;
+
+    (void)state;
+    mf_in(&m, "x", ONNX_FLOAT, 2, (int64_t[]){ -1, 7 });
+    mf_i64(&m, "column", 2, column);
+    mf_i64(&m, "line", 1, line);
+    mf_node(&m, "Shape", "x", "s");
+    mf_node(&m, "Reshape", "s,column", "c"); /* rank 2: inference no longer follows the elements */
+    mf_node(&m, "Transpose", "c", "t");
+    mf_node(&m, "Reshape", "t,line", "l");
+    mf_node(&m, "ConstantOfShape", "l", "zeros");
+    mf_node(&m, "Sub", "zeros,x", "y");
+    mf_out(&m, "y");
+    model = mf_load(&m, NULL);
+    s = session_ok(model);
+    for (int i = 0; i < 35; i++) x[i] = (float)i;
+    run_ok(s, &in, &out);
+    assert_int_equal(out.dims[0], 5);
+    assert_int_equal(out.dims[1], 7);
+    assert_float_equal(((float *)out.data)[34], -34, 0);
+    assert_false(s->plan->dynamic);
+    in = F32(x, 3, 7);
+    run_ok(s, &in, &out);
+    assert_int_equal(out.dims[0], 3);
+    assert_float_equal(((float *)out.data)[20], -20, 0);
+    qn_session_destroy(s);
+    qn_model_unref(model);
+}
+
 /* -- refusals ------------------------------------------------------------------------------------------------------------- */
 
 static void wrong_inputs_are_refused_by_name_before_anything_runs(void **state)
@@ -570,6 +606,7 @@ int main(void)
         cmocka_unit_test(data_that_needs_more_than_the_limit_is_refused_and_the_session_lives_on),
         cmocka_unit_test(slabs_of_equal_size_are_used_again),
         cmocka_unit_test(a_shape_in_the_request_is_obeyed),
+        cmocka_unit_test(shape_arithmetic_beyond_vectors_is_done_when_the_plan_is_made),
         cmocka_unit_test(wrong_inputs_are_refused_by_name_before_anything_runs),
         cmocka_unit_test(one_symbol_is_one_number_in_all_inputs),
         cmocka_unit_test(a_bool_that_is_neither_0_nor_1_is_refused),

@@ -7,13 +7,13 @@
 struct qn_model {
     qn_port inputs[4], outputs[4];
     int32_t n_inputs, n_outputs;
-    bool    rows;
+    bool rows;
 };
 
-int32_t        qn_model_n_inputs(const qn_model *m) { return m->n_inputs; }
-int32_t        qn_model_n_outputs(const qn_model *m) { return m->n_outputs; }
+int32_t qn_model_n_inputs(const qn_model *m) { return m->n_inputs; }
+int32_t qn_model_n_outputs(const qn_model *m) { return m->n_outputs; }
 const qn_port *qn_model_input(const qn_model *m, int32_t i) { return &m->inputs[i]; }
 const qn_port *qn_model_output(const qn_model *m, int32_t i) { return &m->outputs[i]; }
-bool           qn_model_rows_independent(const qn_model *m) { return m->rows; }
+bool qn_model_rows_independent(const qn_model *m) { return m->rows; }
 
 #endif

@@ -18,23 +18,23 @@
 /* -- a version whose model adds 1 to every element, and fails a run that holds a 13 ------------------------------------------------ */
 
 struct qn_version {
-    qn_model          model;
+    qn_model model;
     qn_model_settings settings;
-    qn_queue         *queue;
+    qn_queue *queue;
 };
 struct qn_session {
     float out[4096];
 };
 
-static atomic_int      n_runs, n_rows_run, largest_batch, n_held;
-static atomic_bool     hold; /* runs wait while it is set */
+static atomic_int n_runs, n_rows_run, largest_batch, n_held;
+static atomic_bool hold; /* runs wait while it is set */
 
-qn_model                *qn_version_model(const qn_version *v) { return (qn_model *)(uintptr_t)&v->model; }
-const char              *qn_version_name(const qn_version *v) { return v ? "fake" : ""; }
+qn_model *qn_version_model(const qn_version *v) { return (qn_model *)(uintptr_t)&v->model; }
+const char *qn_version_name(const qn_version *v) { return v ? "fake" : ""; }
 const qn_model_settings *qn_version_settings(const qn_version *v) { return &v->settings; }
-struct qn_queue         *qn_version_queue(const qn_version *v) { return v->queue; }
-qn_version              *qn_version_ref(qn_version *v) { return v; }
-void                     qn_version_unref(qn_version *v) { (void)v; }
+struct qn_queue *qn_version_queue(const qn_version *v) { return v->queue; }
+qn_version *qn_version_ref(qn_version *v) { return v; }
+void qn_version_unref(qn_version *v) { (void)v; }
 
 qn_status qn_version_acquire_session(qn_version *v, qn_team *team, qn_session **out, qn_error *err)
 {
@@ -53,7 +53,7 @@ void qn_version_release_session(qn_version *v, qn_session *session)
 qn_status qn_session_run(qn_session *s, const qn_tensor *inputs, qn_tensor *outputs, const qn_run_hooks *hooks, qn_error *err)
 {
     const float *x = inputs[0].data;
-    int64_t      n = qn_tensor_count(&inputs[0]);
+    int64_t n = qn_tensor_count(&inputs[0]);
 
     atomic_fetch_add(&n_held, 1);
     while (atomic_load(&hold)) {
@@ -75,8 +75,8 @@ qn_status qn_session_run(qn_session *s, const qn_tensor *inputs, qn_tensor *outp
 /* -- calls ---------------------------------------------------------------------------------------------------------------------------- */
 
 typedef struct test_call {
-    qn_call   call;
-    float     x[64];
+    qn_call call;
+    float x[64];
     qn_tensor in;
     atomic_int answered;
 } test_call;
@@ -105,14 +105,17 @@ static void assert_plus_one(const test_call *t)
 }
 
 static qn_batcher *batcher;
-static qn_version  version;
+static qn_version version;
 
 static int set_up(void **state)
 {
     qn_batcher_options o = { .n_workers = 2, .team_size = 1, .max_bytes = 1 << 20 };
 
     (void)state;
-    version = (qn_version){ .model = { .inputs = { { .name = "x", .dtype = QN_F32, .rank = 2, .dims = { -1, -1 } } }, .n_inputs = 1, .n_outputs = 1, .rows = true },
+    version = (qn_version){ .model = { .inputs = { { .name = "x", .dtype = QN_F32, .rank = 2, .dims = { -1, -1 } } },
+                                       .n_inputs = 1,
+                                       .n_outputs = 1,
+                                       .rows = true },
                             .settings = { .max_batch_rows = 8, .max_queued = 20, .batching = -1 } };
     atomic_store(&n_runs, 0);
     atomic_store(&n_rows_run, 0);
@@ -240,7 +243,7 @@ static void one_bad_row_fails_alone(void **state)
 static void a_full_queue_refuses_at_once(void **state)
 {
     test_call busy[2], t[21];
-    qn_error  err = { 0 };
+    qn_error err = { 0 };
 
     (void)state;
     occupy_workers(busy);
@@ -260,9 +263,9 @@ static void a_full_queue_refuses_at_once(void **state)
 
 static void cancelled_and_expired_calls_are_not_run(void **state)
 {
-    test_call       busy[2], t[3];
+    test_call busy[2], t[3];
     struct timespec now;
-    int             rows_before;
+    int rows_before;
 
     (void)state;
     occupy_workers(busy);
@@ -304,8 +307,8 @@ static void a_run_nobody_waits_for_stops(void **state)
 static void shutting_down_answers_everybody(void **state)
 {
     qn_batcher_options o = { .n_workers = 1, .team_size = 1 };
-    qn_batcher        *b = NULL;
-    test_call          t[5];
+    qn_batcher *b = NULL;
+    test_call t[5];
 
     (void)state;
     assert_int_equal(qn_batcher_create(&o, &b, NULL), QN_OK);
@@ -340,9 +343,9 @@ static void *submit_many(void *arg)
 
 static void many_clients_get_their_own_rows(void **state)
 {
-    pthread_t    threads[6];
-    test_call   *calls = calloc(6, sizeof *calls);
-    void        *bad;
+    pthread_t threads[6];
+    test_call *calls = calloc(6, sizeof *calls);
+    void *bad;
 
     (void)state;
     assert_non_null(calls);
@@ -358,10 +361,14 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        T(waiting_calls_of_one_shape_share_a_run), T(another_shape_neither_joins_nor_closes_a_batch),
-        T(a_model_without_proof_runs_each_call_alone), T(one_bad_row_fails_alone),
-        T(a_full_queue_refuses_at_once), T(cancelled_and_expired_calls_are_not_run),
-        T(a_run_nobody_waits_for_stops), T(shutting_down_answers_everybody),
+        T(waiting_calls_of_one_shape_share_a_run),
+        T(another_shape_neither_joins_nor_closes_a_batch),
+        T(a_model_without_proof_runs_each_call_alone),
+        T(one_bad_row_fails_alone),
+        T(a_full_queue_refuses_at_once),
+        T(cancelled_and_expired_calls_are_not_run),
+        T(a_run_nobody_waits_for_stops),
+        T(shutting_down_answers_everybody),
         T(many_clients_get_their_own_rows),
     };
 

@@ -28,21 +28,24 @@ static qn_model one_input(qn_dtype dtype)
 
 static qn_model two_inputs(void)
 {
-    return (qn_model){ .inputs = { { .name = "age", .dtype = QN_I64, .rank = 1, .dims = { -1 } }, { .name = "word", .dtype = QN_STRING, .rank = 1, .dims = { -1 } } },
-                       .outputs = { { .name = "score", .dtype = QN_F32, .rank = 1, .dims = { -1 } }, { .name = "label_bytes", .dtype = QN_STRING, .rank = 1, .dims = { -1 } } },
+    return (qn_model){ .inputs = { { .name = "age", .dtype = QN_I64, .rank = 1, .dims = { -1 } },
+                                   { .name = "word", .dtype = QN_STRING, .rank = 1, .dims = { -1 } } },
+                       .outputs = { { .name = "score", .dtype = QN_F32, .rank = 1, .dims = { -1 } },
+                                    { .name = "label_bytes", .dtype = QN_STRING, .rank = 1, .dims = { -1 } } },
                        .n_inputs = 2,
                        .n_outputs = 2,
                        .rows = true };
 }
 
 /* Decode `body` in pieces of `step` bytes. */
-static qn_status decode(qn_body_kind kind, const qn_model *m, int64_t header, const void *body, size_t n, size_t step, qn_decoder **d, qn_decoded *out, qn_error *err)
+static qn_status decode(qn_body_kind kind, const qn_model *m, int64_t header, const void *body, size_t n, size_t step, qn_decoder **d,
+                        qn_decoded *out, qn_error *err)
 {
     qn_status st = qn_decoder_create(kind, m, header, &limits, d, err);
 
     for (size_t at = 0; at < n && st == QN_OK; at += step) {
         size_t part = n - at < step ? n - at : step;
-        char  *copy = malloc(part); /* exact size, so that a sanitizer sees one byte too many */
+        char *copy = malloc(part); /* exact size, so that a sanitizer sees one byte too many */
 
         memcpy(copy, (const char *)body + at, part);
         st = qn_decoder_feed(*d, copy, part, err);
@@ -55,11 +58,12 @@ static void refused(qn_body_kind kind, const qn_model *m, const char *body, qn_s
 {
     for (size_t step = 1; step < 200; step += 61) {
         qn_decoder *d = NULL;
-        qn_decoded  out;
-        qn_error    err = { 0 };
-        qn_status   st = decode(kind, m, -1, body, strlen(body), step, &d, &out, &err);
+        qn_decoded out;
+        qn_error err = { 0 };
+        qn_status st = decode(kind, m, -1, body, strlen(body), step, &d, &out, &err);
 
-        if (st != status || !strstr(err.message, words)) fail_msg("%s: status %d (expected %d), \"%s\" (expected \"%s\")", body, st, status, err.message, words);
+        if (st != status || !strstr(err.message, words))
+            fail_msg("%s: status %d (expected %d), \"%s\" (expected \"%s\")", body, st, status, err.message, words);
         qn_decoder_destroy(d);
     }
 }
@@ -69,20 +73,22 @@ static void floats_arrive_exactly_at_every_cut(void **state)
     const char *bodies[] = {
         "{\"inputs\":[{\"name\":\"x\",\"shape\":[2,2],\"datatype\":\"FP32\",\"data\":[[0.1,-2.5e-3],[16777217,1e-45]]}],\"id\":\"r-17\"}",
         "{\"id\":\"r-17\",\"inputs\":[{\"data\":[0.1,-0.0025,16777217,1e-45],\"datatype\":\"FP32\",\"shape\":[2,2],\"name\":\"x\"}]}",
-        " { \"other\": {\"a\":[1,{\"b\":null}]}, \"id\" : \"r\\u002d17\" , \"inputs\":[{\"parameters\":{},\"name\":\"x\",\"data\":[0.1,-0.0025,16777217.0,1e-45],"
+        " { \"other\": {\"a\":[1,{\"b\":null}]}, \"id\" : \"r\\u002d17\" , "
+        "\"inputs\":[{\"parameters\":{},\"name\":\"x\",\"data\":[0.1,-0.0025,16777217.0,1e-45],"
         "\"shape\":[2,2],\"datatype\":\"FP32\"}] } \n",
     };
     const float want[] = { 0.1f, -0.0025f, 16777216.0f, 1e-45f };
-    qn_model    m = one_input(QN_F32);
+    qn_model m = one_input(QN_F32);
 
     (void)state;
     for (size_t b = 0; b < 3; b++) {
         for (size_t step = 1; step <= strlen(bodies[b]); step++) {
             qn_decoder *d = NULL;
-            qn_decoded  out;
-            qn_error    err = { 0 };
+            qn_decoded out;
+            qn_error err = { 0 };
 
-            if (decode(QN_BODY_V2_JSON, &m, -1, bodies[b], strlen(bodies[b]), step, &d, &out, &err) != QN_OK) fail_msg("step %zu: %s", step, err.message);
+            if (decode(QN_BODY_V2_JSON, &m, -1, bodies[b], strlen(bodies[b]), step, &d, &out, &err) != QN_OK)
+                fail_msg("step %zu: %s", step, err.message);
             assert_memory_equal(out.inputs[0].data, want, sizeof want);
             assert_int_equal(out.rows, 2);
             assert_string_equal(out.id, "r-17");
@@ -94,7 +100,7 @@ static void floats_arrive_exactly_at_every_cut(void **state)
 static void every_integer_dtype_is_exact_at_its_edges(void **state)
 {
     static const struct {
-        qn_dtype    dtype;
+        qn_dtype dtype;
         const char *lo, *hi, *below, *above;
     } cases[] = {
         { QN_I8, "-128", "127", "-129", "128" },
@@ -109,15 +115,15 @@ static void every_integer_dtype_is_exact_at_its_edges(void **state)
 
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        qn_model    m = one_input(cases[i].dtype);
+        qn_model m = one_input(cases[i].dtype);
         qn_decoder *d = NULL;
-        qn_decoded  in;
-        qn_buf      reply;
-        int64_t     header;
-        char        body[300];
+        qn_decoded in;
+        qn_buf reply;
+        int64_t header;
+        char body[300];
 
-        snprintf(body, sizeof body, "{\"inputs\":[{\"name\":\"x\",\"shape\":[1,2],\"datatype\":\"%s\",\"data\":[%s,%s]}]}", qn_dtype_oip_name(cases[i].dtype), cases[i].lo,
-                 cases[i].hi);
+        snprintf(body, sizeof body, "{\"inputs\":[{\"name\":\"x\",\"shape\":[1,2],\"datatype\":\"%s\",\"data\":[%s,%s]}]}",
+                 qn_dtype_oip_name(cases[i].dtype), cases[i].lo, cases[i].hi);
         assert_int_equal(decode(QN_BODY_V2_JSON, &m, -1, body, strlen(body), 7, &d, &in, NULL), QN_OK);
         qn_buf_init(&reply, 0);
         assert_int_equal(qn_encode_v2("m", 1, &in, &m, in.inputs, &reply, &header, NULL), QN_OK);
@@ -128,7 +134,8 @@ static void every_integer_dtype_is_exact_at_its_edges(void **state)
         for (int k = 0; k < 4; k++) {
             const char *bad[] = { cases[i].below, cases[i].above, "1.5", "1e2" };
 
-            snprintf(body, sizeof body, "{\"inputs\":[{\"name\":\"x\",\"shape\":[1,2],\"datatype\":\"%s\",\"data\":[0,%s]}]}", qn_dtype_oip_name(cases[i].dtype), bad[k]);
+            snprintf(body, sizeof body, "{\"inputs\":[{\"name\":\"x\",\"shape\":[1,2],\"datatype\":\"%s\",\"data\":[0,%s]}]}",
+                     qn_dtype_oip_name(cases[i].dtype), bad[k]);
             refused(QN_BODY_V2_JSON, &m, body, QN_ERR_RANGE, "element 1");
         }
     }
@@ -138,7 +145,7 @@ static void bad_v2_bodies_get_one_clear_error(void **state)
 {
 #define X(shape, data) "{\"inputs\":[{\"name\":\"x\",\"shape\":" shape ",\"datatype\":\"FP32\",\"data\":" data "}]}"
     qn_model m = one_input(QN_F32);
-    char     deep[300] = "";
+    char deep[300] = "";
 
     (void)state;
     for (int i = 0; i < 200; i++) deep[i] = '[';
@@ -174,10 +181,14 @@ static void bad_v2_bodies_get_one_clear_error(void **state)
     refused(QN_BODY_V2_JSON, &m, "{\"id\":\"\\ud800\"}", QN_ERR_FORMAT, "surrogate");
     refused(QN_BODY_V2_JSON, &m, "{\"id\":7}", QN_ERR_INVALID, "id must be a string");
     refused(QN_BODY_V2_JSON, &m, "{\"parameters\":{\"timeout\":-5}}", QN_ERR_INVALID, "timeout");
-    refused(QN_BODY_V2_JSON, &m, "{\"inputs\":[{\"name\":\"z\",\"shape\":[1,2],\"datatype\":\"FP32\",\"data\":[1,2]}]}", QN_ERR_INVALID, "no input z");
-    refused(QN_BODY_V2_JSON, &m, "{\"inputs\":[{\"name\":\"x\",\"shape\":[1,2],\"datatype\":\"INT32\",\"data\":[1,2]}]}", QN_ERR_DTYPE, "INT32");
-    refused(QN_BODY_V2_JSON, &m, "{\"inputs\":[{\"name\":\"x\",\"shape\":[1,2],\"datatype\":\"FLOAT\",\"data\":[1,2]}]}", QN_ERR_DTYPE, "FLOAT");
-    refused(QN_BODY_V2_JSON, &m, "{\"inputs\":[{\"name\":\"x\",\"shape\":[1,2],\"datatype\":\"FP32\",\"parameters\":{\"binary_data_size\":8}}]}", QN_ERR_INVALID,
+    refused(QN_BODY_V2_JSON, &m, "{\"inputs\":[{\"name\":\"z\",\"shape\":[1,2],\"datatype\":\"FP32\",\"data\":[1,2]}]}", QN_ERR_INVALID,
+            "no input z");
+    refused(QN_BODY_V2_JSON, &m, "{\"inputs\":[{\"name\":\"x\",\"shape\":[1,2],\"datatype\":\"INT32\",\"data\":[1,2]}]}", QN_ERR_DTYPE,
+            "INT32");
+    refused(QN_BODY_V2_JSON, &m, "{\"inputs\":[{\"name\":\"x\",\"shape\":[1,2],\"datatype\":\"FLOAT\",\"data\":[1,2]}]}", QN_ERR_DTYPE,
+            "FLOAT");
+    refused(QN_BODY_V2_JSON, &m,
+            "{\"inputs\":[{\"name\":\"x\",\"shape\":[1,2],\"datatype\":\"FP32\",\"parameters\":{\"binary_data_size\":8}}]}", QN_ERR_INVALID,
             "Inference-Header-Content-Length");
     refused(QN_BODY_V2_JSON, &m, "{\"outputs\":[{\"name\":\"q\"}]}", QN_ERR_INVALID, "no output q");
     refused(QN_BODY_V2_JSON, &m, "{\"outputs\":[{\"name\":\"y\"},{\"name\":\"y\"}]}", QN_ERR_INVALID, "twice");
@@ -187,8 +198,8 @@ static void bad_v2_bodies_get_one_clear_error(void **state)
 static void nesting_beyond_the_limit_is_refused(void **state)
 {
     qn_model m = one_input(QN_F32);
-    char     body[400];
-    size_t   n = (size_t)snprintf(body, sizeof body, "{\"inputs\":[{\"name\":\"x\",\"data\":");
+    char body[400];
+    size_t n = (size_t)snprintf(body, sizeof body, "{\"inputs\":[{\"name\":\"x\",\"data\":");
 
     (void)state;
     memset(body + n, '[', 300);
@@ -198,11 +209,11 @@ static void nesting_beyond_the_limit_is_refused(void **state)
 
 static void limits_hold_for_body_tensor_and_text(void **state)
 {
-    qn_model        m = one_input(QN_F32);
+    qn_model m = one_input(QN_F32);
     qn_codec_limits small = { .body_bytes = 100, .tensor_bytes = 64, .text_bytes = 32, .depth = 64 };
-    char            body[400];
-    qn_decoder     *d = NULL;
-    qn_error        err = { 0 };
+    char body[400];
+    qn_decoder *d = NULL;
+    qn_error err = { 0 };
 
     (void)state;
     memset(body, ' ', sizeof body);
@@ -223,21 +234,23 @@ static void limits_hold_for_body_tensor_and_text(void **state)
 
 static void binary_tensors_follow_the_json(void **state)
 {
-    const char *json = "{\"inputs\":[{\"name\":\"age\",\"shape\":[2],\"datatype\":\"INT64\",\"parameters\":{\"binary_data_size\":16}},{\"name\":\"word\","
-                       "\"shape\":[2],\"datatype\":\"BYTES\",\"parameters\":{\"binary_data_size\":11}}],\"outputs\":[{\"name\":\"score\"}],\"parameters\":{"
-                       "\"binary_data_output\":true,\"timeout\":20000}}";
-    const char  raw[] = "\x01\0\0\0\0\0\0\0\xff\xff\xff\xff\xff\xff\xff\xff\x03\0\0\0abc\0\0\0\0";
-    qn_model    m = two_inputs();
-    char        body[600];
-    size_t      n = strlen(json);
+    const char *json =
+        "{\"inputs\":[{\"name\":\"age\",\"shape\":[2],\"datatype\":\"INT64\",\"parameters\":{\"binary_data_size\":16}},{\"name\":\"word\","
+        "\"shape\":[2],\"datatype\":\"BYTES\",\"parameters\":{\"binary_data_size\":11}}],\"outputs\":[{\"name\":\"score\"}],\"parameters\":"
+        "{"
+        "\"binary_data_output\":true,\"timeout\":20000}}";
+    const char raw[] = "\x01\0\0\0\0\0\0\0\xff\xff\xff\xff\xff\xff\xff\xff\x03\0\0\0abc\0\0\0\0";
+    qn_model m = two_inputs();
+    char body[600];
+    size_t n = strlen(json);
 
     (void)state;
     memcpy(body, json, n);
     memcpy(body + n, raw, 27);
     for (size_t step = 1; step < n + 28; step += 5) {
         qn_decoder *d = NULL;
-        qn_decoded  out;
-        qn_error    err = { 0 };
+        qn_decoded out;
+        qn_error err = { 0 };
 
         if (decode(QN_BODY_V2_JSON, &m, (int64_t)n, body, n + 27, step, &d, &out, &err) != QN_OK) fail_msg("%s", err.message);
         assert_int_equal(((const int64_t *)out.inputs[0].data)[1], -1);
@@ -250,23 +263,23 @@ static void binary_tensors_follow_the_json(void **state)
     }
     for (size_t cut = n - 3; cut < n + 27; cut++) { /* every shorter body, and one byte more */
         qn_decoder *d = NULL;
-        qn_decoded  out;
+        qn_decoded out;
 
         assert_int_not_equal(decode(QN_BODY_V2_JSON, &m, (int64_t)n, body, cut, 1000, &d, &out, NULL), QN_OK);
         qn_decoder_destroy(d);
     }
     qn_decoder *d = NULL;
-    qn_decoded  out;
+    qn_decoded out;
     assert_int_not_equal(decode(QN_BODY_V2_JSON, &m, (int64_t)n, body, n + 28, 1000, &d, &out, NULL), QN_OK);
     qn_decoder_destroy(d);
 }
 
 static void a_raw_body_is_one_tensor(void **state)
 {
-    qn_model    m = one_input(QN_F32);
-    float       rows[6] = { 1, 2, 3, 4, 5, 6 };
+    qn_model m = one_input(QN_F32);
+    float rows[6] = { 1, 2, 3, 4, 5, 6 };
     qn_decoder *d = NULL;
-    qn_decoded  out;
+    qn_decoded out;
 
     (void)state;
     assert_int_equal(decode(QN_BODY_V2_JSON, &m, 0, rows, sizeof rows, 5, &d, &out, NULL), QN_OK);
@@ -290,8 +303,8 @@ static void tensorflow_rows_and_columns(void **state)
     for (size_t i = 0; i < 2; i++) {
         for (size_t step = 1; step < 120; step++) {
             qn_decoder *d = NULL;
-            qn_decoded  out;
-            qn_error    err = { 0 };
+            qn_decoded out;
+            qn_error err = { 0 };
 
             if (decode(QN_BODY_TFS_JSON, &m, -1, same[i], strlen(same[i]), step, &d, &out, &err) != QN_OK) fail_msg("%s", err.message);
             assert_int_equal(((const int64_t *)out.inputs[0].data)[1], 40);
@@ -316,11 +329,11 @@ static void tensorflow_rows_and_columns(void **state)
 static void not_finite_numbers_keep_their_place(void **state)
 {
     const char *body = "{\"instances\":[[NaN,1.5],[Infinity,-Infinity]]}";
-    qn_model    m = one_input(QN_F32);
+    qn_model m = one_input(QN_F32);
     qn_decoder *d = NULL;
-    qn_decoded  in;
-    qn_buf      b;
-    int64_t     header;
+    qn_decoded in;
+    qn_buf b;
+    int64_t header;
 
     (void)state;
     assert_int_equal(decode(QN_BODY_TFS_JSON, &m, -1, body, strlen(body), 3, &d, &in, NULL), QN_OK);
@@ -331,7 +344,8 @@ static void not_finite_numbers_keep_their_place(void **state)
     qn_buf_init(&b, 0);
     in.id = "a\"\n";
     assert_int_equal(qn_encode_v2("m", 3, &in, &m, in.inputs, &b, &header, NULL), QN_OK);
-    assert_string_equal(qn_buf_cstr(&b), "{\"model_name\":\"m\",\"model_version\":\"3\",\"id\":\"a\\\"\\u000a\",\"outputs\":[{\"name\":\"y\",\"datatype\":\"FP32\",\"shape\":[2,2],"
+    assert_string_equal(qn_buf_cstr(&b), "{\"model_name\":\"m\",\"model_version\":\"3\",\"id\":\"a\\\"\\u000a\",\"outputs\":[{\"name\":"
+                                         "\"y\",\"datatype\":\"FP32\",\"shape\":[2,2],"
                                          "\"data\":[\"NaN\",1.5,\"Infinity\",\"-Infinity\"]}]}");
     qn_buf_release(&b);
     qn_decoder_destroy(d);
@@ -339,11 +353,11 @@ static void not_finite_numbers_keep_their_place(void **state)
 
 static void columns_come_back_nested(void **state)
 {
-    qn_model    m = one_input(QN_F32);
+    qn_model m = one_input(QN_F32);
     const char *body = "{\"inputs\":[[1,2],[3,4.25]]}", *none = "{\"inputs\":[]}";
     qn_decoder *d = NULL;
-    qn_decoded  in;
-    qn_buf      b;
+    qn_decoded in;
+    qn_buf b;
 
     (void)state;
     assert_int_equal(decode(QN_BODY_TFS_JSON, &m, -1, body, strlen(body), 3, &d, &in, NULL), QN_OK);
@@ -361,10 +375,10 @@ static void written_floats_read_back_to_the_same_bits(void **state)
 
     (void)state;
     for (int i = 0; i < 200000; i++) {
-        char     text[QN_NUMBER_CHARS];
+        char text[QN_NUMBER_CHARS];
         uint32_t u;
-        float    f, f2;
-        double   d, d2;
+        float f, f2;
+        double d, d2;
 
         s = s * 6364136223846793005u + 1442695040888963407u;
         u = (uint32_t)(s >> 32);
@@ -400,9 +414,9 @@ static void read_floats_equal_the_c_library_at_any_precision(void **state)
 
     (void)state;
     for (int i = 0; i < 200000; i++) {
-        char   text[64];
+        char text[64];
         double d, d2;
-        float  f2;
+        float f2;
 
         s = s * 6364136223846793005u + 1442695040888963407u;
         d = (double)(int64_t)s * ldexp(1.0, (int)(s >> 58) - 90);

@@ -20,13 +20,13 @@
 
 /* -- a folder of models to play with ------------------------------------------------------------------------------------------------ */
 
-static char         root[64];
-static int          root_fd = -1;
+static char root[64];
+static int root_fd = -1;
 static qn_registry *registry;
 
 static void write_file(const char *path, const void *data, size_t n)
 {
-    char  full[256], tmp[300];
+    char full[256], tmp[300];
     FILE *f;
 
     snprintf(full, sizeof full, "%s/%s", root, path);
@@ -49,9 +49,9 @@ static void make_folder(const char *path)
 /* The shipped model as version v of `name`. */
 static void put_model(const char *name, int v)
 {
-    char   path[128];
-    char  *data = malloc(1 << 20);
-    FILE  *f = fopen(QUERN_SOURCE_DIR "/models/fashion/1/model.onnx.zst", "rb");
+    char path[128];
+    char *data = malloc(1 << 20);
+    FILE *f = fopen(QUERN_SOURCE_DIR "/models/fashion/1/model.onnx.zst", "rb");
     size_t n;
 
     assert_non_null(f);
@@ -67,11 +67,11 @@ static void put_model(const char *name, int v)
 
 typedef struct outcome {
     pthread_mutex_t mu;
-    pthread_cond_t  cv;
-    bool            done;
-    qn_status       status;
-    int32_t         n_loaded, n_failed, n_retired, n_unchanged;
-    char            message[192];
+    pthread_cond_t cv;
+    bool done;
+    qn_status status;
+    int32_t n_loaded, n_failed, n_retired, n_unchanged;
+    char message[192];
 } outcome;
 
 static void on_done(void *user, const qn_registry_report *r)
@@ -104,7 +104,7 @@ static outcome act(qn_registry_action action, const char *name)
 static int64_t served(const char *name)
 {
     qn_version *v = NULL;
-    int64_t     n = 0;
+    int64_t n = 0;
 
     if (qn_registry_lookup(registry, name, 0, &v, NULL) == QN_OK) n = qn_version_number(v);
     qn_version_unref(v);
@@ -112,10 +112,10 @@ static int64_t served(const char *name)
 }
 
 typedef struct wanted_entry {
-    int64_t          version;
+    int64_t version;
     qn_version_state state;
-    bool             found;
-    char             reason[192];
+    bool found;
+    char reason[192];
 } wanted_entry;
 
 static void look(void *user, const qn_index_entry *e)
@@ -139,7 +139,7 @@ static wanted_entry index_of(int64_t version)
 static int set_up(void **state)
 {
     qn_registry_options o = { .cpu = 0, .defaults = { .max_batch_rows = 8, .max_queued = 10, .batching = -1 }, .n_workers = 2 };
-    qn_store           *store = NULL;
+    qn_store *store = NULL;
 
     (void)state;
     snprintf(root, sizeof root, "/tmp/quern-registry-XXXXXX");
@@ -173,8 +173,9 @@ static int tear_down(void **state)
 
 static void names_that_are_paths_are_no_names(void **state)
 {
-    const char *bad[] = { "", ".", "..", "a/b", "/a", ".a", "a..b", "-a", "_a", "a b", "a\n", "\xc3\xa4", "a\\b", "a:b",
-                          "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa" };
+    const char *bad[] = { "",    ".",        "..",   "a/b", "/a",
+                          ".a",  "a..b",     "-a",   "_a",  "a b",
+                          "a\n", "\xc3\xa4", "a\\b", "a:b", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa" };
     const char *good[] = { "a", "A9", "a.b-c_d", "0", "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa" };
 
     (void)state;
@@ -259,7 +260,7 @@ static void a_held_version_drains_until_its_last_reference(void **state)
 
 static void unload_holds_through_reload(void **state)
 {
-    qn_error    err = { 0 };
+    qn_error err = { 0 };
     qn_version *v = NULL;
 
     (void)state;
@@ -323,7 +324,7 @@ static void *look_up_many(void *arg)
 static void a_served_name_never_goes_dark(void **state)
 {
     pthread_t t[2];
-    void     *dark;
+    void *dark;
 
     (void)state;
     make_folder("m");
@@ -344,10 +345,14 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
     const struct CMUnitTest tests[] = {
-        T(names_that_are_paths_are_no_names), T(the_highest_version_is_served),
-        T(a_bad_version_leaves_the_older_one_serving), T(a_held_version_drains_until_its_last_reference),
-        T(unload_holds_through_reload), T(what_leaves_the_folder_leaves_the_registry),
-        T(links_are_not_followed), T(a_served_name_never_goes_dark),
+        T(names_that_are_paths_are_no_names),
+        T(the_highest_version_is_served),
+        T(a_bad_version_leaves_the_older_one_serving),
+        T(a_held_version_drains_until_its_last_reference),
+        T(unload_holds_through_reload),
+        T(what_leaves_the_folder_leaves_the_registry),
+        T(links_are_not_followed),
+        T(a_served_name_never_goes_dark),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
