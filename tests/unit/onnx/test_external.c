@@ -314,11 +314,9 @@ static void a_model_is_loaded_from_a_folder_or_a_path(void **state)
     assert_true(info.file.stored_bytes == m.len && info.file.bytes == m.len && info.n_params == 32768);
     info.source->unref(info.source);
     qn_graph_destroy(g);
-    info.source->unref(info.source);
     assert_int_equal(qn_onnx_load(dir, "model.onnx", NULL, NULL, &g, &info, &err), QN_OK);
     info.source->unref(info.source);
     qn_graph_destroy(g);
-    info.source->unref(info.source);
     assert_int_equal(qn_onnx_load(dir, "model.onnx.zst", NULL, NULL, &g, &info, &err), QN_OK);
     assert_true(info.file.stored_bytes == z.len && info.file.bytes == m.len && info.file.compressed);
     { /* after a trim the bytes come back from the file */
@@ -330,7 +328,6 @@ static void a_model_is_loaded_from_a_folder_or_a_path(void **state)
         info.source->unref(info.source);
     }
     qn_graph_destroy(g);
-    info.source->unref(info.source);
     assert_int_equal(qn_onnx_load(dir, "sub/model.onnx", NULL, NULL, &g, &info, &err), QN_ERR_NOT_FOUND);
     assert_null(g);
     pb_free(&m);

@@ -6,11 +6,9 @@
 
 #include <cmocka.h>
 
-#include "quern/number.h"
 #include "server/codec/codec.h"
 #include "tests/unit/server/fake_model.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -369,64 +367,6 @@ static void columns_come_back_nested(void **state)
     refused(QN_BODY_TFS_JSON, &m, none, QN_ERR_SHAPE, "expected [?,2]");
 }
 
-static void written_floats_read_back_to_the_same_bits(void **state)
-{
-    uint64_t s = 42;
-
-    (void)state;
-    for (int i = 0; i < 200000; i++) {
-        char text[QN_NUMBER_CHARS];
-        uint32_t u;
-        float f, f2;
-        double d, d2;
-
-        s = s * 6364136223846793005u + 1442695040888963407u;
-        u = (uint32_t)(s >> 32);
-        memcpy(&f, &u, sizeof f);
-        memcpy(&d, &s, sizeof d);
-        if (i % 2) {
-            f = (float)(u % 100000) / 1000.0f;
-            d = (double)(s % 1000000007u) / 4096.3;
-        }
-        if (isfinite(f)) {
-            size_t n = qn_number_from_f32(f, text);
-
-            assert_true(n <= 17);
-            assert_true(qn_number_to_f32(text, n, &f2));
-            assert_memory_equal(&f, &f2, sizeof f);
-            f2 = strtof(text, NULL);
-            assert_memory_equal(&f, &f2, sizeof f);
-        }
-        if (isfinite(d)) {
-            size_t n = qn_number_from_f64(d, text);
-
-            assert_true(qn_number_to_f64(text, n, &d2));
-            assert_memory_equal(&d, &d2, sizeof d);
-            d2 = strtod(text, NULL);
-            assert_memory_equal(&d, &d2, sizeof d);
-        }
-    }
-}
-
-static void read_floats_equal_the_c_library_at_any_precision(void **state)
-{
-    uint64_t s = 7;
-
-    (void)state;
-    for (int i = 0; i < 200000; i++) {
-        char text[64];
-        double d, d2;
-        float f2;
-
-        s = s * 6364136223846793005u + 1442695040888963407u;
-        d = (double)(int64_t)s * ldexp(1.0, (int)(s >> 58) - 90);
-        snprintf(text, sizeof text, i % 3 ? "%.*g" : "%.*f", i % 25 + 1, d);
-        assert_true(qn_number_to_f64(text, strlen(text), &d2));
-        assert_true(d2 == strtod(text, NULL));
-        if (qn_number_to_f32(text, strlen(text), &f2)) assert_true(f2 == strtof(text, NULL));
-    }
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -440,8 +380,6 @@ int main(void)
         cmocka_unit_test(tensorflow_rows_and_columns),
         cmocka_unit_test(not_finite_numbers_keep_their_place),
         cmocka_unit_test(columns_come_back_nested),
-        cmocka_unit_test(written_floats_read_back_to_the_same_bits),
-        cmocka_unit_test(read_floats_equal_the_c_library_at_any_precision),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
