@@ -9,9 +9,9 @@
 typedef struct qn_arena_block qn_arena_block;
 
 typedef struct qn_arena {
-    qn_arena_block *blocks;      /* newest first */
-    size_t          used_bytes;  /* given out so far, each piece rounded up to 16 */
-    size_t          limit_bytes; /* 0: none; beyond it alloc returns NULL */
+    qn_arena_block *blocks; /* newest first */
+    size_t used_bytes;      /* given out so far, each piece rounded up to 16 */
+    size_t limit_bytes;     /* 0: none; beyond it alloc returns NULL */
 } qn_arena;
 
 void qn_arena_init(qn_arena *a, size_t limit_bytes);

@@ -9,13 +9,13 @@
 
 typedef struct qn_map_slot {
     const char *key; /* NULL: empty */
-    int32_t     value;
+    int32_t value;
 } qn_map_slot;
 
 typedef struct qn_map {
     qn_map_slot *slots; /* [cap], cap a power of two, owned */
-    size_t       cap, n;
-    uint64_t     seed;
+    size_t cap, n;
+    uint64_t seed;
 } qn_map;
 
 void qn_map_init(qn_map *m);
@@ -23,6 +23,6 @@ void qn_map_init(qn_map *m);
 bool qn_map_put(qn_map *m, const char *key, int32_t value);
 /* -1 when absent. */
 int32_t qn_map_get(const qn_map *m, const char *key);
-void    qn_map_release(qn_map *m);
+void qn_map_release(qn_map *m);
 
 #endif

@@ -13,13 +13,13 @@
 #include <stddef.h>
 #include <stdint.h>
 
-typedef int32_t qn_dim; /* an id, or: */
+typedef int32_t qn_dim;     /* an id, or: */
 #define QN_DIM_UNKNOWN (-1) /* nothing is known: a data-dependent size */
 
 typedef struct qn_dims qn_dims;
 
 qn_status qn_dims_create(qn_dims **out, qn_error *err);
-void      qn_dims_destroy(qn_dims *t);
+void qn_dims_destroy(qn_dims *t);
 /* A table in which every id means the same: to go on computing beside a graph that others read. The remembered error is not copied. */
 qn_status qn_dims_clone(const qn_dims *t, qn_dims **out, qn_error *err);
 
@@ -54,6 +54,6 @@ const char *qn_dims_print(const qn_dims *t, qn_dim d, char *buf, size_t cap);
 
 /* The first error met so far (QN_OK if none), its text in err; qn_dims_clear() forgets it. */
 qn_status qn_dims_status(const qn_dims *t, qn_error *err);
-void      qn_dims_clear(qn_dims *t);
+void qn_dims_clear(qn_dims *t);
 
 #endif

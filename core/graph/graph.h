@@ -35,17 +35,17 @@ typedef enum qn_layout {
 typedef struct qn_quant {
     qn_value_id scale;      /* f32, scalar or [dims[axis]]; QN_NONE: the value is not quantized */
     qn_value_id zero_point; /* the value's dtype, shape of scale; QN_NONE means 0 */
-    int32_t     axis;       /* -1: one scale for the tensor */
-    int64_t     block;      /* elements along axis that share a scale; 0: all */
+    int32_t axis;           /* -1: one scale for the tensor */
+    int64_t block;          /* elements along axis that share a scale; 0: all */
 } qn_quant;
 
 typedef struct qn_type {
-    qn_kind   kind;
-    qn_dtype  dtype; /* of the tensor, or of the elements of a sequence or optional */
-    int32_t   rank;  /* -1: unknown */
-    qn_dim    dims[QN_MAX_RANK];
+    qn_kind kind;
+    qn_dtype dtype; /* of the tensor, or of the elements of a sequence or optional */
+    int32_t rank;   /* -1: unknown */
+    qn_dim dims[QN_MAX_RANK];
     qn_layout layout;
-    qn_quant  quant;
+    qn_quant quant;
 } qn_type;
 
 /* A small integer tensor (or bool, as 0/1) whose elements are known as expressions: what shape arithmetic computes.
@@ -58,79 +58,94 @@ typedef struct qn_known {
 } qn_known;
 
 typedef struct qn_value {
-    const char *name;     /* unique in its graph; never NULL */
-    qn_type     type;     /* declared by the file (import), inferred (later stages) */
-    qn_known   *known;    /* NULL: not known */
-    qn_weight  *weight;   /* initializer or constant, one reference held; NULL: computed or an input */
-    qn_node_id  producer; /* QN_NONE: graph input, initializer, or captured from the outer graph */
-    bool        is_input, is_output, dead;
+    const char *name;    /* unique in its graph; never NULL */
+    qn_type type;        /* declared by the file (import), inferred (later stages) */
+    qn_known *known;     /* NULL: not known */
+    qn_weight *weight;   /* initializer or constant, one reference held; NULL: computed or an input */
+    qn_node_id producer; /* QN_NONE: graph input, initializer, or captured from the outer graph */
+    bool is_input, is_output, dead;
 } qn_value;
 
 typedef enum qn_attr_type {
-    QN_ATTR_FLOAT = 1, QN_ATTR_INT, QN_ATTR_STRING, QN_ATTR_TENSOR, QN_ATTR_GRAPH,
-    QN_ATTR_FLOATS, QN_ATTR_INTS, QN_ATTR_STRINGS, QN_ATTR_TENSORS, QN_ATTR_GRAPHS,
+    QN_ATTR_FLOAT = 1,
+    QN_ATTR_INT,
+    QN_ATTR_STRING,
+    QN_ATTR_TENSOR,
+    QN_ATTR_GRAPH,
+    QN_ATTR_FLOATS,
+    QN_ATTR_INTS,
+    QN_ATTR_STRINGS,
+    QN_ATTR_TENSORS,
+    QN_ATTR_GRAPHS,
 } qn_attr_type;
 
 typedef struct qn_attr {
-    const char  *name;
+    const char *name;
     qn_attr_type type;
-    int64_t      n; /* elements of a list; bytes of a STRING */
+    int64_t n; /* elements of a list; bytes of a STRING */
     union {
-        float          f;
-        int64_t        i;
-        const char    *s; /* terminated too */
-        qn_weight     *t; /* one reference held */
-        qn_graph      *g; /* owned */
-        const float   *floats;
+        float f;
+        int64_t i;
+        const char *s; /* terminated too */
+        qn_weight *t;  /* one reference held */
+        qn_graph *g;   /* owned */
+        const float *floats;
         const int64_t *ints;
-        const char   **strings;
-        qn_weight    **tensors;
-        qn_graph     **graphs;
+        const char **strings;
+        qn_weight **tensors;
+        qn_graph **graphs;
     };
 } qn_attr;
 
 typedef struct qn_node {
-    const char  *name;   /* as in the file, or made from the first output; never NULL, for messages */
-    const char  *domain; /* "" is ai.onnx; "quern" holds what lowering makes */
-    const char  *op_type;
-    const qn_op *op;     /* the row that runs it; NULL in the import graph, set by canonicalisation */
-    int64_t      opset;  /* version of its domain that the model declares */
-    int32_t      n_in, n_out;
-    qn_value_id *in;     /* [n_in], QN_NONE where left out */
-    qn_value_id *out;    /* [n_out], QN_NONE where left out */
-    int32_t      n_attrs;
-    qn_attr     *attrs;
-    bool         dead;
+    const char *name;   /* as in the file, or made from the first output; never NULL, for messages */
+    const char *domain; /* "" is ai.onnx; "quern" holds what lowering makes */
+    const char *op_type;
+    const qn_op *op; /* the row that runs it; NULL in the import graph, set by canonicalisation */
+    int64_t opset;   /* version of its domain that the model declares */
+    int32_t n_in, n_out;
+    qn_value_id *in;  /* [n_in], QN_NONE where left out */
+    qn_value_id *out; /* [n_out], QN_NONE where left out */
+    int32_t n_attrs;
+    qn_attr *attrs;
+    bool dead;
 } qn_node;
 
 typedef enum qn_stage { QN_STAGE_IMPORT, QN_STAGE_CANONICAL, QN_STAGE_LOWERED } qn_stage;
 
 struct qn_graph {
-    qn_stage           stage;
-    const char        *name;
-    const qn_op_table *ops;     /* the rows this graph's nodes may use */
-    qn_arena           arena;   /* everything below and the structs it points to */
-    qn_dims           *dims;    /* owned by the outermost graph, borrowed by subgraphs */
-    qn_store          *store;   /* borrowed: where inference and folding read weights; NULL: they read a copy. Set by passes, kept by clones */
-    qn_graph          *outer;   /* the graph this one is nested in, or NULL */
-    qn_value          *values;  /* [n_values], grows */
-    int32_t            n_values, cap_values;
-    qn_node           *nodes;   /* [n_nodes], grows; `order` is the order to run them in */
-    int32_t            n_nodes, cap_nodes;
-    qn_node_id        *order;   /* [n_order] live nodes, producers before consumers; set by qn_graph_sort() */
-    int32_t            n_order;
-    qn_value_id       *inputs;  /* [n_inputs] as the file lists them, initializers included */
-    int32_t            n_inputs;
-    qn_value_id       *outputs; /* [n_outputs] */
-    int32_t            n_outputs;
-    qn_map             by_name; /* value name -> id */
-    struct qn_capture { qn_value_id inner, outer; } *captures; /* [n_captures] values a subgraph reads from `outer` */
-    int32_t            n_captures;
-    struct qn_opset { const char *domain; int64_t version; } *opsets; /* [n_opsets]; outermost graph only */
-    int32_t            n_opsets;
-    struct qn_meta { const char *key, *value; } *metadata; /* [n_metadata]; outermost graph only */
-    int32_t            n_metadata;
-    int32_t            n_temps; /* fresh names handed out, for qn_graph_add_temp() */
+    qn_stage stage;
+    const char *name;
+    const qn_op_table *ops; /* the rows this graph's nodes may use */
+    qn_arena arena;         /* everything below and the structs it points to */
+    qn_dims *dims;          /* owned by the outermost graph, borrowed by subgraphs */
+    qn_store *store;        /* borrowed: where inference and folding read weights; NULL: they read a copy. Set by passes, kept by clones */
+    qn_graph *outer;        /* the graph this one is nested in, or NULL */
+    qn_value *values;       /* [n_values], grows */
+    int32_t n_values, cap_values;
+    qn_node *nodes; /* [n_nodes], grows; `order` is the order to run them in */
+    int32_t n_nodes, cap_nodes;
+    qn_node_id *order; /* [n_order] live nodes, producers before consumers; set by qn_graph_sort() */
+    int32_t n_order;
+    qn_value_id *inputs; /* [n_inputs] as the file lists them, initializers included */
+    int32_t n_inputs;
+    qn_value_id *outputs; /* [n_outputs] */
+    int32_t n_outputs;
+    qn_map by_name; /* value name -> id */
+    struct qn_capture {
+        qn_value_id inner, outer;
+    } * captures; /* [n_captures] values a subgraph reads from `outer` */
+    int32_t n_captures;
+    struct qn_opset {
+        const char *domain;
+        int64_t version;
+    } * opsets; /* [n_opsets]; outermost graph only */
+    int32_t n_opsets;
+    struct qn_meta {
+        const char *key, *value;
+    } * metadata; /* [n_metadata]; outermost graph only */
+    int32_t n_metadata;
+    int32_t n_temps; /* fresh names handed out, for qn_graph_add_temp() */
 };
 
 /* Subgraphs nest at most this deep, so functions that follow them may recurse. */
@@ -139,7 +154,7 @@ struct qn_graph {
 /* -- building ------------------------------------------------------------------------------------------------------------- */
 
 qn_status qn_graph_create(const qn_op_table *ops, qn_graph *outer, const char *name, qn_graph **out, qn_error *err);
-void      qn_graph_destroy(qn_graph *g); /* NULL allowed; subgraphs in attributes are destroyed too */
+void qn_graph_destroy(qn_graph *g); /* NULL allowed; subgraphs in attributes are destroyed too */
 /* A deep copy (weights shared) with the given stage. Ids are kept. */
 qn_status qn_graph_clone(const qn_graph *g, qn_stage stage, qn_graph **out, qn_error *err);
 
@@ -157,9 +172,9 @@ qn_status qn_graph_add_ints(qn_graph *g, const char *stem, const int64_t *vals, 
 qn_status qn_graph_add_node(qn_graph *g, const char *domain, const char *op_type, const char *name, int32_t n_in, int32_t n_out,
                             int32_t n_attrs, qn_node_id *out, qn_error *err);
 /* The same for passes: fills ids, sets producers, finds the op row for `opset`. Fails with QN_ERR_UNSUPPORTED if there is no row. */
-qn_status qn_graph_emit(qn_graph *g, const char *domain, const char *op_type, int64_t opset, const char *name,
-                        const qn_value_id *in, int32_t n_in, const qn_value_id *out, int32_t n_out,
-                        const qn_attr *attrs, int32_t n_attrs, qn_node_id *id, qn_error *err);
+qn_status qn_graph_emit(qn_graph *g, const char *domain, const char *op_type, int64_t opset, const char *name, const qn_value_id *in,
+                        int32_t n_in, const qn_value_id *out, int32_t n_out, const qn_attr *attrs, int32_t n_attrs, qn_node_id *id,
+                        qn_error *err);
 
 /* Make every reader of `from` read `to`: nodes, and captures by their subgraphs. Graph outputs stay as they are, because an output
  * keeps its name: see qn_pass_bypass() in passes/rewrite.h for taking out a node that writes one. */
@@ -191,11 +206,11 @@ static inline bool qn_value_is_const(const qn_value *v) { return v->weight && !v
 /* -- reading a node ------------------------------------------------------------------------------------------------------- */
 
 const qn_attr *qn_node_attr(const qn_node *n, const char *name); /* NULL: absent */
-int64_t        qn_node_int(const qn_node *n, const char *name, int64_t fallback);
-float          qn_node_float(const qn_node *n, const char *name, float fallback);
-const char    *qn_node_str(const qn_node *n, const char *name, const char *fallback);
+int64_t qn_node_int(const qn_node *n, const char *name, int64_t fallback);
+float qn_node_float(const qn_node *n, const char *name, float fallback);
+const char *qn_node_str(const qn_node *n, const char *name, const char *fallback);
 /* The list and its length, or NULL with *len = 0 if absent. */
 const int64_t *qn_node_ints(const qn_node *n, const char *name, int64_t *len);
-const float   *qn_node_floats(const qn_node *n, const char *name, int64_t *len);
+const float *qn_node_floats(const qn_node *n, const char *name, int64_t *len);
 
 #endif

@@ -15,15 +15,15 @@
 /* -- inference ------------------------------------------------------------------------------------------------------------ */
 
 typedef struct qn_infer {
-    qn_graph       *graph;
-    const qn_node  *node;
-    qn_dims        *dims;
-    qn_arena       *arena;                   /* for known->elems */
-    const qn_type  *in;                      /* [n_in]; for a left-out input kind TENSOR, dtype NONE */
-    const qn_known *const *in_known;         /* [n_in]; NULL entries where not known */
-    const qn_tensor *const *in_const;        /* [n_in]; dense value where the input is a constant of <= 64 Ki elements (or bound), else NULL */
-    qn_type        *out;                     /* [n_out] preset to TENSOR, dtype NONE, rank -1 (an infer that cannot tell leaves rank -1) */
-    qn_known      **out_known;               /* [n_out] preset NULL */
+    qn_graph *graph;
+    const qn_node *node;
+    qn_dims *dims;
+    qn_arena *arena;                  /* for known->elems */
+    const qn_type *in;                /* [n_in]; for a left-out input kind TENSOR, dtype NONE */
+    const qn_known *const *in_known;  /* [n_in]; NULL entries where not known */
+    const qn_tensor *const *in_const; /* [n_in]; dense value where the input is a constant of <= 64 Ki elements (or bound), else NULL */
+    qn_type *out;                     /* [n_out] preset to TENSOR, dtype NONE, rank -1 (an infer that cannot tell leaves rank -1) */
+    qn_known **out_known;             /* [n_out] preset NULL */
 } qn_infer;
 
 typedef qn_status qn_infer_fn(qn_infer *c, qn_error *err);
@@ -48,22 +48,23 @@ qn_status qn_infer_broadcast(const qn_infer *c, const qn_type *a, const qn_type 
 typedef struct qn_plan qn_plan;
 
 typedef struct qn_lower {
-    qn_arena      *arena;      /* the plan's: step state lives here */
-    qn_store      *store;
-    unsigned       cpu;        /* QN_CPU_* the plan may use */
-    qn_bits        bits;
-    int            team_size;  /* threads that may run tiles: per-thread scratch is team_size times */
+    qn_arena *arena; /* the plan's: step state lives here */
+    qn_store *store;
+    unsigned cpu; /* QN_CPU_* the plan may use */
+    qn_bits bits;
+    int team_size; /* threads that may run tiles: per-thread scratch is team_size times */
     const qn_node *node;
-    const qn_tensor *in;       /* [n_in] dtype, rank and largest dims (at the plan's batch capacity); data NULL unless constant and already dense */
-    const qn_tensor *out;      /* [n_out] the same; rank -1 where not known before the run */
-    qn_weight *const *weight;  /* [n_in] the constant behind an input, or NULL */
-    qn_plan       *plan;       /* for qn_lower_blob() */
+    const qn_tensor
+        *in; /* [n_in] dtype, rank and largest dims (at the plan's batch capacity); data NULL unless constant and already dense */
+    const qn_tensor *out;     /* [n_out] the same; rank -1 where not known before the run */
+    qn_weight *const *weight; /* [n_in] the constant behind an input, or NULL */
+    qn_plan *plan;            /* for qn_lower_blob() */
     /* results */
-    void          *state;      /* handed to run */
-    size_t         scratch_bytes;
-    const char    *kernel;     /* for inspect; preset "plain" */
-    const char    *why;        /* why not a better kernel; preset "" */
-    uint64_t       skip_in;    /* bit i: run does not read in[i].data (it was packed), so the plan need not hold it dense */
+    void *state; /* handed to run */
+    size_t scratch_bytes;
+    const char *kernel; /* for inspect; preset "plain" */
+    const char *why;    /* why not a better kernel; preset "" */
+    uint64_t skip_in;   /* bit i: run does not read in[i].data (it was packed), so the plan need not hold it dense */
 } qn_lower;
 
 typedef qn_status qn_lower_fn(qn_lower *lo, qn_error *err);
@@ -74,22 +75,22 @@ qn_status qn_lower_blob(qn_lower *lo, qn_weight *w, const char *form, size_t byt
 
 /* A value at run time. `tensor` is valid when kind is TENSOR. */
 typedef struct qn_slot {
-    qn_kind   kind;
-    bool      present; /* OPTIONAL: has a value */
+    qn_kind kind;
+    bool present; /* OPTIONAL: has a value */
     qn_tensor tensor;
     struct qn_slot **items; /* SEQUENCE: [n_items] */
-    int64_t   n_items;
+    int64_t n_items;
 } qn_slot;
 
 typedef struct qn_run {
     const qn_node *node;
-    const qn_tensor *in;  /* [n_in]; dtype NONE for one left out */
-    qn_tensor *out;       /* [n_out]; dims set and data placed, unless the size was not known (data NULL): see qn_run_output(); dtype
+    const qn_tensor *in; /* [n_in]; dtype NONE for one left out */
+    qn_tensor *out;      /* [n_out]; dims set and data placed, unless the size was not known (data NULL): see qn_run_output(); dtype
                              NONE for one left out */
-    void     *state;
-    void     *scratch;    /* 64-byte aligned, scratch_bytes */
-    qn_team  *team;       /* may be NULL */
-    unsigned  cpu;
+    void *state;
+    void *scratch; /* 64-byte aligned, scratch_bytes */
+    qn_team *team; /* may be NULL */
+    unsigned cpu;
     struct qn_session *session;
 } qn_run;
 
@@ -101,7 +102,7 @@ qn_status qn_run_output(qn_run *r, int32_t i, qn_dtype dtype, int32_t rank, cons
 
 /* -- rows ----------------------------------------------------------------------------------------------------------------- */
 
-#define QN_ROWS_NONE (-1)  /* the value does not depend on the rows: the same for every batch */
+#define QN_ROWS_NONE  (-1) /* the value does not depend on the rows: the same for every batch */
 #define QN_ROWS_MIXED (-2) /* rows cannot be told apart: the proof fails */
 
 /* in_axis[n_in], out_axis[n_out]: the axis of each value that carries the batch, or one of the above. in[] are types with
@@ -118,10 +119,10 @@ void qn_rows_along_axis(const qn_infer *c, const int32_t *in_axis, int32_t *out_
 
 /* -- the row -------------------------------------------------------------------------------------------------------------- */
 
-#define QN_OP_INPLACE 0x1u   /* output 0 may use the memory of input 0 when shapes and dtypes agree and nobody else reads it */
-#define QN_OP_RANDOM 0x2u    /* never folded, never shared */
-#define QN_OP_VARIADIC 0x4u  /* max_in is not a limit */
-#define QN_OP_VIEW 0x8u      /* output 0 has the bytes of input 0 in the same order: the plan may alias them and skip run */
+#define QN_OP_INPLACE  0x1u /* output 0 may use the memory of input 0 when shapes and dtypes agree and nobody else reads it */
+#define QN_OP_RANDOM   0x2u /* never folded, never shared */
+#define QN_OP_VARIADIC 0x4u /* max_in is not a limit */
+#define QN_OP_VIEW     0x8u /* output 0 has the bytes of input 0 in the same order: the plan may alias them and skip run */
 
 #define QN_OPSET_ANY INT64_MAX
 
@@ -130,17 +131,17 @@ typedef struct qn_builder qn_builder; /* the training engine's; see DESIGN of au
 typedef qn_status qn_grad_fn(qn_builder *b, const qn_node *node, qn_error *err);
 
 struct qn_op {
-    const char  *domain;       /* "" is ai.onnx */
-    const char  *name;
-    int64_t      since, until; /* opsets it covers, both inclusive; until 0 means no end */
-    int32_t      min_in, max_in, min_out, max_out;
-    unsigned     flags;
+    const char *domain; /* "" is ai.onnx */
+    const char *name;
+    int64_t since, until; /* opsets it covers, both inclusive; until 0 means no end */
+    int32_t min_in, max_in, min_out, max_out;
+    unsigned flags;
     qn_infer_fn *infer;
-    qn_rows_fn  *rows;         /* NULL: never proved independent */
-    qn_lower_fn *lower;        /* NULL: nothing to prepare */
-    qn_run_fn   *run;
-    qn_grad_fn  *grad;         /* NULL: no gradient yet */
-    const char  *kernels;      /* kernel families it uses, for docs: "gemm", "eltwise", ... or NULL */
+    qn_rows_fn *rows;   /* NULL: never proved independent */
+    qn_lower_fn *lower; /* NULL: nothing to prepare */
+    qn_run_fn *run;
+    qn_grad_fn *grad;    /* NULL: no gradient yet */
+    const char *kernels; /* kernel families it uses, for docs: "gemm", "eltwise", ... or NULL */
 };
 
 struct qn_op_table {
@@ -155,12 +156,12 @@ const qn_op *qn_op_find(const qn_op_table *t, const char *domain, const char *na
 /* The same by hash, for a pass that looks up every node of a large graph. Borrows the table; create and release around the pass. */
 typedef struct qn_op_index {
     const qn_op_table *table;
-    qn_map   first; /* op name -> first row */
-    int32_t *next;  /* [n] the next row with that name, or -1 */
+    qn_map first;  /* op name -> first row */
+    int32_t *next; /* [n] the next row with that name, or -1 */
 } qn_op_index;
 
-qn_status    qn_op_index_init(qn_op_index *x, const qn_op_table *t, qn_error *err);
+qn_status qn_op_index_init(qn_op_index *x, const qn_op_table *t, qn_error *err);
 const qn_op *qn_op_index_find(const qn_op_index *x, const char *domain, const char *name, int64_t opset, bool *known_name);
-void         qn_op_index_release(qn_op_index *x);
+void qn_op_index_release(qn_op_index *x);
 
 #endif

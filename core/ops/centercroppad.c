@@ -9,7 +9,7 @@
 
 static qn_status read_axes(const qn_node *node, int32_t rank, qn_move_list *axes, qn_error *err)
 {
-    int64_t        n;
+    int64_t n;
     const int64_t *v = qn_node_ints(node, "axes", &n);
 
     if (n > QN_MAX_RANK) return qn_error_set(err, QN_ERR_SHAPE, "%" PRId64 " axes, the input has rank %" PRId32, n, rank);
@@ -21,11 +21,11 @@ static qn_status read_axes(const qn_node *node, int32_t rank, qn_move_list *axes
 static qn_status crop_infer(qn_infer *c, qn_error *err)
 {
     const qn_type *x = &c->in[0];
-    qn_move_list   axes;
-    int32_t        n;
-    int64_t        v;
-    const qn_dim  *shape;
-    qn_status      st;
+    qn_move_list axes;
+    int32_t n;
+    int64_t v;
+    const qn_dim *shape;
+    qn_status st;
 
     if ((st = qn_move_need(c, 2, err)) != QN_OK || (st = qn_move_need_dtype(c, 1, QN_MOVE_INDEX, err)) != QN_OK) return st;
     if ((st = qn_move_need_rank(c, 1, 1, 1, err)) != QN_OK) return st;
@@ -46,8 +46,8 @@ static qn_status crop_infer(qn_infer *c, qn_error *err)
 static qn_status crop_dims(const qn_run *r, int32_t o, int32_t *rank, int64_t *dims, qn_error *err)
 {
     const qn_tensor *x = &r->in[0];
-    qn_move_list     axes, shape;
-    qn_status        st;
+    qn_move_list axes, shape;
+    qn_status st;
 
     (void)o;
     if ((st = read_axes(r->node, x->rank, &axes, err)) != QN_OK || (st = qn_move_list_run(r, NULL, 1, &shape, err)) != QN_OK) return st;
@@ -64,9 +64,9 @@ static qn_status crop_dims(const qn_run *r, int32_t o, int32_t *rank, int64_t *d
 static qn_status crop_fill(qn_run *r, qn_error *err)
 {
     const qn_tensor *x = &r->in[0], *y = &r->out[0];
-    const size_t     elem = qn_dtype_size(x->dtype);
-    int64_t          from = 0, to = 0;
-    qn_move          m = { .rank = x->rank };
+    const size_t elem = qn_dtype_size(x->dtype);
+    int64_t from = 0, to = 0;
+    qn_move m = { .rank = x->rank };
 
     (void)err;
     if (qn_tensor_count(y) == 0) return QN_OK;
@@ -97,6 +97,14 @@ static void crop_rows(const qn_infer *c, const int32_t *in_axis, int32_t *out_ax
 }
 
 const qn_op qn_op_center_crop_pad = {
-    .name = "CenterCropPad", .since = 18, .min_in = 2, .max_in = 2, .min_out = 1, .max_out = 1,
-    .infer = crop_infer, .rows = crop_rows, .run = crop_run, .kernels = "move",
+    .name = "CenterCropPad",
+    .since = 18,
+    .min_in = 2,
+    .max_in = 2,
+    .min_out = 1,
+    .max_out = 1,
+    .infer = crop_infer,
+    .rows = crop_rows,
+    .run = crop_run,
+    .kernels = "move",
 };

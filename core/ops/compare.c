@@ -27,8 +27,16 @@ COMPARE_FNS(greater_or_equal, >=)
 COMPARE_FNS(less, <)
 COMPARE_FNS(less_or_equal, <=)
 
-/* The same expression is equal to itself whatever its symbols are; two different ones may or may not be. */
+/* The same expression is equal to itself whatever its symbols are; two different ones may or may not be, unless they provably differ. */
 static qn_dim equal_symbol(qn_dims *t, qn_dim a, qn_dim b)
+{
+    if (a == b) return qn_dims_const(t, 1);
+    if (qn_dims_differ(t, a, b)) return qn_dims_const(t, 0);
+    return QN_DIM_UNKNOWN;
+}
+
+/* <= and >=: two that differ may still be in either order. */
+static qn_dim order_symbol(qn_dims *t, qn_dim a, qn_dim b)
 {
     if (a == b) return qn_dims_const(t, 1);
     return QN_DIM_UNKNOWN;
@@ -99,6 +107,6 @@ static qn_status equal_strings(qn_run *r, qn_error *err)
 
 COMPARE(equal, "Equal", 1, QN_SET_ALL, equal_symbol)
 COMPARE(greater, "Greater", 1, QN_SET_NUMERIC, strict_symbol)
-COMPARE(greater_or_equal, "GreaterOrEqual", 12, QN_SET_NUMERIC, equal_symbol)
+COMPARE(greater_or_equal, "GreaterOrEqual", 12, QN_SET_NUMERIC, order_symbol)
 COMPARE(less, "Less", 1, QN_SET_NUMERIC, strict_symbol)
-COMPARE(less_or_equal, "LessOrEqual", 12, QN_SET_NUMERIC, equal_symbol)
+COMPARE(less_or_equal, "LessOrEqual", 12, QN_SET_NUMERIC, order_symbol)

@@ -15,11 +15,11 @@ static qn_status concat_axis(const qn_node *node, int32_t rank, int32_t *axis, q
 /* All inputs known: the output is their elements in a row. */
 static void concat_known(qn_infer *c)
 {
-    qn_dim  all[QN_KNOWN_MAX];
+    qn_dim all[QN_KNOWN_MAX];
     int32_t total = 0;
 
     for (int32_t i = 0; i < c->node->n_in; i++) {
-        int32_t       n;
+        int32_t n;
         const qn_dim *e = qn_move_known(c, i, &n);
 
         if (!e && c->in[i].rank == 1) { /* one that is not known still takes its place, if it is known how wide that is */
@@ -36,9 +36,9 @@ static void concat_known(qn_infer *c)
 
 static qn_status concat_infer(qn_infer *c, qn_error *err)
 {
-    qn_type  *out = &c->out[0];
-    qn_dim    sum = qn_dims_const(c->dims, 0);
-    int32_t   axis, rank = -1;
+    qn_type *out = &c->out[0];
+    qn_dim sum = qn_dims_const(c->dims, 0);
+    int32_t axis, rank = -1;
     qn_status st;
 
     if ((st = qn_move_need(c, c->node->n_in, err)) != QN_OK) return st;
@@ -47,7 +47,8 @@ static qn_status concat_infer(qn_infer *c, qn_error *err)
     for (int32_t i = 0; i < c->node->n_in; i++) {
         if (out->dtype == QN_DTYPE_NONE) out->dtype = c->in[i].dtype;
         if (c->in[i].dtype != QN_DTYPE_NONE && c->in[i].dtype != out->dtype)
-            return qn_error_set(err, QN_ERR_DTYPE, "input %" PRId32 " is %s, input 0 is %s", i, qn_dtype_name(c->in[i].dtype), qn_dtype_name(out->dtype));
+            return qn_error_set(err, QN_ERR_DTYPE, "input %" PRId32 " is %s, input 0 is %s", i, qn_dtype_name(c->in[i].dtype),
+                                qn_dtype_name(out->dtype));
         if (c->in[i].rank < 0) continue;
         if (rank < 0) rank = c->in[i].rank;
         if (c->in[i].rank != rank)
@@ -64,7 +65,8 @@ static qn_status concat_infer(qn_infer *c, qn_error *err)
         for (int32_t a = 0; a < rank; a++) {
             if (a == axis) continue;
             if (!qn_move_join(c, out->dims[a], x->dims[a], true, &out->dims[a]))
-                return qn_error_set(err, QN_ERR_SHAPE, "input %" PRId32 " differs from the others on axis %" PRId32 ", expected only on %" PRId32, i, a, axis);
+                return qn_error_set(err, QN_ERR_SHAPE,
+                                    "input %" PRId32 " differs from the others on axis %" PRId32 ", expected only on %" PRId32, i, a, axis);
         }
     }
     out->dims[axis] = sum;
@@ -75,8 +77,8 @@ static qn_status concat_infer(qn_infer *c, qn_error *err)
 static qn_status concat_dims(const qn_run *r, int32_t o, int32_t *rank, int64_t *dims, qn_error *err)
 {
     const qn_tensor *x = r->in;
-    int32_t          axis;
-    qn_status        st = concat_axis(r->node, x->rank, &axis, err);
+    int32_t axis;
+    qn_status st = concat_axis(r->node, x->rank, &axis, err);
 
     (void)o;
     if (st != QN_OK) return st;
@@ -87,9 +89,11 @@ static qn_status concat_dims(const qn_run *r, int32_t o, int32_t *rank, int64_t 
             return qn_error_set(err, QN_ERR_SHAPE, "input %" PRId32 " has rank %" PRId32 ", input 0 has %" PRId32, i, x[i].rank, *rank);
         for (int32_t a = 0; a < *rank; a++) {
             if (a != axis && x[i].dims[a] != dims[a])
-                return qn_error_set(err, QN_ERR_SHAPE, "input %" PRId32 " has size %" PRId64 " on axis %" PRId32 ", input 0 has %" PRId64, i, x[i].dims[a], a, dims[a]);
+                return qn_error_set(err, QN_ERR_SHAPE, "input %" PRId32 " has size %" PRId64 " on axis %" PRId32 ", input 0 has %" PRId64,
+                                    i, x[i].dims[a], a, dims[a]);
         }
-        if (!qn_i64_add(dims[axis], x[i].dims[axis], &dims[axis])) return qn_error_set(err, QN_ERR_LIMIT, "axis %" PRId32 " overflows", axis);
+        if (!qn_i64_add(dims[axis], x[i].dims[axis], &dims[axis]))
+            return qn_error_set(err, QN_ERR_LIMIT, "axis %" PRId32 " overflows", axis);
     }
     return QN_OK;
 }
@@ -97,16 +101,16 @@ static qn_status concat_dims(const qn_run *r, int32_t o, int32_t *rank, int64_t 
 static qn_status concat_fill(qn_run *r, qn_error *err)
 {
     const qn_tensor *y = &r->out[0];
-    const size_t     elem = qn_dtype_size(y->dtype);
-    int32_t          axis;
-    int64_t          inner, at = 0;
-    qn_status        st = concat_axis(r->node, y->rank, &axis, err);
+    const size_t elem = qn_dtype_size(y->dtype);
+    int32_t axis;
+    int64_t inner, at = 0;
+    qn_status st = concat_axis(r->node, y->rank, &axis, err);
 
     if (st != QN_OK) return st;
     inner = qn_move_span(y->dims, axis + 1, y->rank);
     for (int32_t i = 0; i < r->node->n_in; i++) {
         const int64_t run = r->in[i].dims[axis] * inner;
-        qn_move       m = { .rank = 2, .dims = { qn_move_span(y->dims, 0, axis), run }, .src = { run, 1 }, .dst = { y->dims[axis] * inner, 1 } };
+        qn_move m = { .rank = 2, .dims = { qn_move_span(y->dims, 0, axis), run }, .src = { run, 1 }, .dst = { y->dims[axis] * inner, 1 } };
 
         qn_move_copy(&m, elem, r->in[i].data, (char *)y->data + (size_t)at * elem, r->team);
         at += run;
@@ -128,6 +132,15 @@ static void concat_rows(const qn_infer *c, const int32_t *in_axis, int32_t *out_
 }
 
 const qn_op qn_op_concat = {
-    .name = "Concat", .since = 1, .min_in = 1, .max_in = 1, .min_out = 1, .max_out = 1, .flags = QN_OP_VARIADIC,
-    .infer = concat_infer, .rows = concat_rows, .run = concat_run, .kernels = "move",
+    .name = "Concat",
+    .since = 1,
+    .min_in = 1,
+    .max_in = 1,
+    .min_out = 1,
+    .max_out = 1,
+    .flags = QN_OP_VARIADIC,
+    .infer = concat_infer,
+    .rows = concat_rows,
+    .run = concat_run,
+    .kernels = "move",
 };

@@ -12,13 +12,14 @@
 static qn_status det_infer(qn_infer *c, qn_error *err)
 {
     const qn_type *x = &c->in[0];
-    qn_dim         ignored;
-    qn_status      st;
+    qn_dim ignored;
+    qn_status st;
 
     if ((st = qn_move_need(c, 1, err)) != QN_OK || (st = qn_move_need_rank(c, 0, 2, QN_MAX_RANK, err)) != QN_OK) return st;
     if ((st = qn_move_need_dtype(c, 0, 1u << QN_F32 | 1u << QN_F64 | 1u << QN_F16 | 1u << QN_BF16, err)) != QN_OK) return st;
     if ((st = qn_move_type(&c->out[0], x->dtype, x->rank < 0 ? -1 : x->rank - 2, err)) != QN_OK || x->rank < 0) return st;
-    if (!qn_move_join(c, x->dims[x->rank - 2], x->dims[x->rank - 1], true, &ignored)) return qn_error_set(err, QN_ERR_SHAPE, "the matrices are not square");
+    if (!qn_move_join(c, x->dims[x->rank - 2], x->dims[x->rank - 1], true, &ignored))
+        return qn_error_set(err, QN_ERR_SHAPE, "the matrices are not square");
     for (int32_t a = 0; a < x->rank - 2; a++) c->out[0].dims[a] = x->dims[a];
     return QN_OK;
 }
@@ -56,7 +57,7 @@ static double eliminate(double *m, int64_t n)
 static qn_status det_lower(qn_lower *lo, qn_error *err)
 {
     const int32_t rank = lo->in[0].rank;
-    size_t        n;
+    size_t n;
 
     if (rank < 2) return QN_OK;
     if (!qn_size_mul((size_t)lo->in[0].dims[rank - 1], (size_t)lo->in[0].dims[rank - 1] * sizeof(double), &n)) return QN_OK;
@@ -66,9 +67,9 @@ static qn_status det_lower(qn_lower *lo, qn_error *err)
 static qn_status det_run(qn_run *r, qn_error *err)
 {
     const qn_tensor *x = &r->in[0];
-    int64_t          n, count;
-    qn_move_work     work;
-    qn_status        st;
+    int64_t n, count;
+    qn_move_work work;
+    qn_status st;
 
     if (x->rank < 2 || x->dims[x->rank - 1] != x->dims[x->rank - 2]) return qn_error_set(err, QN_ERR_SHAPE, "the matrices are not square");
     if ((st = qn_move_output(r, 0, x->dtype, x->rank - 2, x->dims, err)) != QN_OK) return st;
@@ -98,6 +99,14 @@ static void det_rows(const qn_infer *c, const int32_t *in_axis, int32_t *out_axi
 }
 
 const qn_op qn_op_det = {
-    .name = "Det", .since = 11, .min_in = 1, .max_in = 1, .min_out = 1, .max_out = 1,
-    .infer = det_infer, .rows = det_rows, .lower = det_lower, .run = det_run,
+    .name = "Det",
+    .since = 11,
+    .min_in = 1,
+    .max_in = 1,
+    .min_out = 1,
+    .max_out = 1,
+    .infer = det_infer,
+    .rows = det_rows,
+    .lower = det_lower,
+    .run = det_run,
 };

@@ -31,9 +31,9 @@ static qn_status nms_infer(qn_infer *c, qn_error *err)
 
 typedef struct nms {
     const float *boxes, *scores;
-    int64_t      n, max_out;
-    float        iou, score;
-    bool         limit_score, center;
+    int64_t n, max_out;
+    float iou, score;
+    bool limit_score, center;
 } nms;
 
 typedef struct box {
@@ -43,16 +43,18 @@ typedef struct box {
 static box box_at(const nms *s, int64_t i)
 {
     const float *p = s->boxes + 4 * i;
-    box          b;
+    box b;
 
-    if (s->center) b = (box){ p[1] - p[3] / 2, p[0] - p[2] / 2, p[1] + p[3] / 2, p[0] + p[2] / 2 }; /* x, y, width, height */
-    else b = (box){ fminf(p[0], p[2]), fminf(p[1], p[3]), fmaxf(p[0], p[2]), fmaxf(p[1], p[3]) };   /* any two opposite corners */
+    if (s->center)
+        b = (box){ p[1] - p[3] / 2, p[0] - p[2] / 2, p[1] + p[3] / 2, p[0] + p[2] / 2 }; /* x, y, width, height */
+    else
+        b = (box){ fminf(p[0], p[2]), fminf(p[1], p[3]), fmaxf(p[0], p[2]), fmaxf(p[1], p[3]) }; /* any two opposite corners */
     return b;
 }
 
 static bool overlap(const nms *s, int64_t i, int64_t j)
 {
-    const box   a = box_at(s, i), b = box_at(s, j);
+    const box a = box_at(s, i), b = box_at(s, j);
     const float h = fminf(a.y2, b.y2) - fmaxf(a.y1, b.y1), w = fminf(a.x2, b.x2) - fmaxf(a.x1, b.x1);
     const float area_a = (a.y2 - a.y1) * (a.x2 - a.x1), area_b = (b.y2 - b.y1) * (b.x2 - b.x1);
 
@@ -68,7 +70,7 @@ static bool choose(const nms *s, int64_t batch, int64_t class, qn_move_entry *or
     qn_move_top(QN_F32, s->scores, s->n, 1, true, s->n, order);
     for (int64_t i = 0; i < s->n && (int64_t)((out->len - first) / 24) < s->max_out; i++) {
         const int64_t at = order[i].place;
-        bool          keep = !isnan(s->scores[at]) && (!s->limit_score || s->scores[at] > s->score);
+        bool keep = !isnan(s->scores[at]) && (!s->limit_score || s->scores[at] > s->score);
 
         for (size_t k = first; keep && k < out->len; k += 24) {
             int64_t chosen;
@@ -95,15 +97,23 @@ static qn_status scalar(const qn_run *r, int32_t i, double fallback, double *v, 
 static qn_status nms_read(const qn_run *r, nms *s, qn_error *err)
 {
     const qn_tensor *b = &r->in[0], *c = &r->in[1];
-    double           max_out, iou, score;
-    qn_status        st;
+    double max_out, iou, score;
+    qn_status st;
 
     if (b->rank != 3 || c->rank != 3 || b->dims[2] != 4 || b->dims[0] != c->dims[0] || b->dims[1] != c->dims[2])
-        return qn_error_set(err, QN_ERR_SHAPE, "boxes [%" PRId64 ",%" PRId64 ",%" PRId64 "], scores [%" PRId64 ",%" PRId64 ",%" PRId64 "], expected [b,n,4] and [b,c,n]",
+        return qn_error_set(err, QN_ERR_SHAPE,
+                            "boxes [%" PRId64 ",%" PRId64 ",%" PRId64 "], scores [%" PRId64 ",%" PRId64 ",%" PRId64
+                            "], expected [b,n,4] and [b,c,n]",
                             b->dims[0], b->dims[1], b->dims[2], c->dims[0], c->dims[1], c->dims[2]);
-    if ((st = scalar(r, 2, 0, &max_out, err)) != QN_OK || (st = scalar(r, 3, 0, &iou, err)) != QN_OK || (st = scalar(r, 4, 0, &score, err)) != QN_OK) return st;
+    if ((st = scalar(r, 2, 0, &max_out, err)) != QN_OK || (st = scalar(r, 3, 0, &iou, err)) != QN_OK ||
+        (st = scalar(r, 4, 0, &score, err)) != QN_OK)
+        return st;
     if (!(iou >= 0 && iou <= 1)) return qn_error_set(err, QN_ERR_RANGE, "iou_threshold is %g, expected 0..1", iou);
-    *s = (nms){ .n = b->dims[1], .iou = (float)iou, .score = (float)score, .limit_score = qn_move_has(r, 4), .center = qn_node_int(r->node, "center_point_box", 0) == 1 };
+    *s = (nms){ .n = b->dims[1],
+                .iou = (float)iou,
+                .score = (float)score,
+                .limit_score = qn_move_has(r, 4),
+                .center = qn_node_int(r->node, "center_point_box", 0) == 1 };
     s->max_out = max_out < (double)s->n ? (int64_t)max_out : s->n;
     return QN_OK;
 }
@@ -111,11 +121,11 @@ static qn_status nms_read(const qn_run *r, nms *s, qn_error *err)
 static qn_status nms_run(qn_run *r, qn_error *err)
 {
     const qn_tensor *b = &r->in[0], *c = &r->in[1];
-    nms              s = { 0 };
-    qn_move_work     work;
-    qn_buf           out;
-    size_t           bytes;
-    qn_status        st = nms_read(r, &s, err);
+    nms s = { 0 };
+    qn_move_work work;
+    qn_buf out;
+    size_t bytes;
+    qn_status st = nms_read(r, &s, err);
 
     if (st != QN_OK) return st;
     if (!qn_size_mul((size_t)s.n, sizeof(qn_move_entry), &bytes)) return qn_error_set(err, QN_ERR_LIMIT, "%" PRId64 " boxes", s.n);
@@ -136,7 +146,14 @@ static qn_status nms_run(qn_run *r, qn_error *err)
 }
 
 const qn_op qn_op_non_max_suppression = {
-    .name = "NonMaxSuppression", .since = 10, .min_in = 2, .max_in = 5, .min_out = 1, .max_out = 1, .infer = nms_infer, .run = nms_run,
+    .name = "NonMaxSuppression",
+    .since = 10,
+    .min_in = 2,
+    .max_in = 5,
+    .min_out = 1,
+    .max_out = 1,
+    .infer = nms_infer,
+    .run = nms_run,
     .kernels = "move",
 };
 
@@ -145,9 +162,9 @@ const qn_op qn_op_non_max_suppression = {
 #define ROI_GRID 1024 /* sampling points along one side of an output place: one for each pixel of a large image */
 
 typedef struct roi_align {
-    bool    max, half_pixel;
+    bool max, half_pixel;
     int64_t height, width, ratio;
-    double  scale;
+    double scale;
 } roi_align;
 
 static qn_status roi_attrs(const qn_node *node, roi_align *a, qn_error *err)
@@ -162,17 +179,19 @@ static qn_status roi_attrs(const qn_node *node, roi_align *a, qn_error *err)
     a->scale = (double)qn_node_float(node, "spatial_scale", 1.0f);
     if (!a->max && strcmp(mode, "avg") != 0) return qn_error_set(err, QN_ERR_INVALID, "mode is \"%.32s\", expected avg or max", mode);
     if (a->half_pixel && strcmp(coord, "half_pixel") != 0)
-        return qn_error_set(err, QN_ERR_INVALID, "coordinate_transformation_mode is \"%.32s\", expected half_pixel or output_half_pixel", coord);
+        return qn_error_set(err, QN_ERR_INVALID, "coordinate_transformation_mode is \"%.32s\", expected half_pixel or output_half_pixel",
+                            coord);
     if (a->height < 1 || a->width < 1 || a->ratio < 0 || a->ratio > ROI_GRID)
-        return qn_error_set(err, QN_ERR_INVALID, "output %" PRId64 " x %" PRId64 ", sampling_ratio %" PRId64, a->height, a->width, a->ratio);
+        return qn_error_set(err, QN_ERR_INVALID, "output %" PRId64 " x %" PRId64 ", sampling_ratio %" PRId64, a->height, a->width,
+                            a->ratio);
     return QN_OK;
 }
 
 static qn_status roi_infer(qn_infer *c, qn_error *err)
 {
     const uint32_t floats = 1u << QN_F32 | 1u << QN_F64;
-    roi_align      a;
-    qn_status      st;
+    roi_align a;
+    qn_status st;
 
     if ((st = qn_move_need(c, 3, err)) != QN_OK || (st = roi_attrs(c->node, &a, err)) != QN_OK) return st;
     if ((st = qn_move_need_dtype(c, 0, floats, err)) != QN_OK || (st = qn_move_need_dtype(c, 1, floats, err)) != QN_OK) return st;
@@ -188,14 +207,14 @@ static qn_status roi_infer(qn_infer *c, qn_error *err)
 
 /* One region: where it starts, the size of an output place, sampling points along its sides. */
 typedef struct region {
-    double  y, x, bin_h, bin_w;
+    double y, x, bin_h, bin_w;
     int64_t grid_h, grid_w;
 } region;
 
 static qn_status region_of(const roi_align *a, const qn_tensor *rois, int64_t i, region *g, qn_error *err)
 {
     const double offset = a->half_pixel ? 0.5 : 0;
-    double       v[4], h, w;
+    double v[4], h, w;
 
     for (int k = 0; k < 4; k++) v[k] = qn_move_real(rois, 4 * i + k) * a->scale - offset;
     w = v[2] - v[0];
@@ -209,7 +228,8 @@ static qn_status region_of(const roi_align *a, const qn_tensor *rois, int64_t i,
     g->bin_h = h / (double)a->height;
     g->bin_w = w / (double)a->width;
     if (!(fabs(v[0]) < 0x1p40 && fabs(v[1]) < 0x1p40 && ceil(g->bin_h) <= ROI_GRID && ceil(g->bin_w) <= ROI_GRID))
-        return qn_error_set(err, QN_ERR_RANGE, "region %" PRId64 " is %g x %g at %g, %g: more than %d sampling points for one output", i, h, w, v[1], v[0], ROI_GRID);
+        return qn_error_set(err, QN_ERR_RANGE, "region %" PRId64 " is %g x %g at %g, %g: more than %d sampling points for one output", i, h,
+                            w, v[1], v[0], ROI_GRID);
     g->grid_h = a->ratio > 0 ? a->ratio : (int64_t)ceil(g->bin_h);
     g->grid_w = a->ratio > 0 ? a->ratio : (int64_t)ceil(g->bin_w);
     return QN_OK;
@@ -219,7 +239,7 @@ static qn_status region_of(const roi_align *a, const qn_tensor *rois, int64_t i,
 static bool corners(double y, double x, int64_t h, int64_t w, int64_t at[4], double weight[4])
 {
     int64_t y0, x0, y1, x1;
-    double  fy, fx;
+    double fy, fx;
 
     if (y < -1 || y > (double)h || x < -1 || x > (double)w) return false;
     y = y > 0 ? y : 0;
@@ -240,16 +260,16 @@ static bool corners(double y, double x, int64_t h, int64_t w, int64_t at[4], dou
 static double pool_place(const roi_align *a, const region *g, const qn_tensor *x, int64_t plane, int64_t py, int64_t px)
 {
     const int64_t h = x->dims[2], w = x->dims[3], n = g->grid_h * g->grid_w;
-    double        sum = 0, best = 0;
-    bool          any = false;
+    double sum = 0, best = 0;
+    bool any = false;
 
     for (int64_t iy = 0; iy < g->grid_h; iy++) {
         double y = g->y + (double)py * g->bin_h + ((double)iy + 0.5) * g->bin_h / (double)g->grid_h;
 
         for (int64_t ix = 0; ix < g->grid_w; ix++) {
-            double  xx = g->x + (double)px * g->bin_w + ((double)ix + 0.5) * g->bin_w / (double)g->grid_w, weight[4];
+            double xx = g->x + (double)px * g->bin_w + ((double)ix + 0.5) * g->bin_w / (double)g->grid_w, weight[4];
             int64_t at[4];
-            bool    in = corners(y, xx, h, w, at, weight);
+            bool in = corners(y, xx, h, w, at, weight);
 
             for (int k = 0; k < 4; k++) {
                 double v = in ? weight[k] * qn_move_real(x, plane * h * w + at[k]) : 0;
@@ -272,7 +292,8 @@ static qn_status roi_check(const qn_run *r, qn_error *err)
     for (int64_t i = 0; i < batch->dims[0]; i++) {
         int64_t b = qn_move_int(batch, i);
 
-        if (b < 0 || b >= x->dims[0]) return qn_error_set(err, QN_ERR_RANGE, "batch_indices[%" PRId64 "] is %" PRId64 ", axis 0 has size %" PRId64, i, b, x->dims[0]);
+        if (b < 0 || b >= x->dims[0])
+            return qn_error_set(err, QN_ERR_RANGE, "batch_indices[%" PRId64 "] is %" PRId64 ", axis 0 has size %" PRId64, i, b, x->dims[0]);
     }
     return QN_OK;
 }
@@ -280,13 +301,14 @@ static qn_status roi_check(const qn_run *r, qn_error *err)
 static qn_status roi_run(qn_run *r, qn_error *err)
 {
     const qn_tensor *x = &r->in[0], *rois = &r->in[1];
-    roi_align        a;
-    region           g = { 0 };
-    int64_t          at = 0;
-    qn_status        st;
+    roi_align a;
+    region g = { 0 };
+    int64_t at = 0;
+    qn_status st;
 
     if ((st = roi_attrs(r->node, &a, err)) != QN_OK || (st = roi_check(r, err)) != QN_OK) return st;
-    if ((st = qn_move_output(r, 0, x->dtype, 4, (const int64_t[]){ rois->dims[0], x->dims[1], a.height, a.width }, err)) != QN_OK) return st;
+    if ((st = qn_move_output(r, 0, x->dtype, 4, (const int64_t[]){ rois->dims[0], x->dims[1], a.height, a.width }, err)) != QN_OK)
+        return st;
     if (qn_tensor_count(&r->out[0]) == 0) return QN_OK;
     if (qn_tensor_count(x) == 0) return qn_error_set(err, QN_ERR_SHAPE, "the image is empty");
     for (int64_t i = 0; i < rois->dims[0]; i++) {
@@ -295,8 +317,10 @@ static qn_status roi_run(qn_run *r, qn_error *err)
             for (int64_t p = 0; p < a.height * a.width; p++, at++) {
                 double v = pool_place(&a, &g, x, qn_move_int(&r->in[2], i) * x->dims[1] + c, p / a.width, p % a.width);
 
-                if (x->dtype == QN_F32) ((float *)r->out[0].data)[at] = (float)v;
-                else ((double *)r->out[0].data)[at] = v;
+                if (x->dtype == QN_F32)
+                    ((float *)r->out[0].data)[at] = (float)v;
+                else
+                    ((double *)r->out[0].data)[at] = v;
             }
         }
     }
@@ -304,5 +328,12 @@ static qn_status roi_run(qn_run *r, qn_error *err)
 }
 
 const qn_op qn_op_roi_align = {
-    .name = "RoiAlign", .since = 10, .min_in = 3, .max_in = 3, .min_out = 1, .max_out = 1, .infer = roi_infer, .run = roi_run,
+    .name = "RoiAlign",
+    .since = 10,
+    .min_in = 3,
+    .max_in = 3,
+    .min_out = 1,
+    .max_out = 1,
+    .infer = roi_infer,
+    .run = roi_run,
 };

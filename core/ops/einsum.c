@@ -14,7 +14,7 @@
 #include <inttypes.h>
 #include <string.h>
 
-#define EINSUM_TYPES                                                                                                              \
+#define EINSUM_TYPES                                                                                                                       \
     (1u << QN_F32 | 1u << QN_F64 | 1u << QN_F16 | 1u << QN_BF16 | 1u << QN_I32 | 1u << QN_I64 | 1u << QN_U32 | 1u << QN_U64)
 
 static const char *equation_of(const qn_node *node) { return qn_node_str(node, "equation", ""); }
@@ -24,18 +24,20 @@ static const char *equation_of(const qn_node *node) { return qn_node_str(node, "
 static qn_status einsum_infer(qn_infer *c, qn_error *err)
 {
     const int32_t n = c->node->n_in;
-    int32_t       ranks[QN_EINSUM_TERMS];
-    qn_dim        dim[QN_EINSUM_LABELS];
+    int32_t ranks[QN_EINSUM_TERMS];
+    qn_dim dim[QN_EINSUM_LABELS];
     qn_subscripts s;
-    qn_status     st = qn_move_need(c, n, err);
+    qn_status st = qn_move_need(c, n, err);
 
     if (st != QN_OK) return st;
-    if (n > QN_EINSUM_TERMS) return qn_error_set(err, QN_ERR_UNSUPPORTED, "%" PRId32 " operands are unsupported, at most %d", n, QN_EINSUM_TERMS);
+    if (n > QN_EINSUM_TERMS)
+        return qn_error_set(err, QN_ERR_UNSUPPORTED, "%" PRId32 " operands are unsupported, at most %d", n, QN_EINSUM_TERMS);
     c->out[0].dtype = c->in[0].dtype;
     for (int32_t i = 0; i < n; i++) {
         if ((st = qn_move_need_dtype(c, i, EINSUM_TYPES, err)) != QN_OK) return st;
         if (c->in[i].dtype != c->in[0].dtype)
-            return qn_error_set(err, QN_ERR_DTYPE, "operand %" PRId32 " is %s, operand 0 is %s", i, qn_dtype_name(c->in[i].dtype), qn_dtype_name(c->in[0].dtype));
+            return qn_error_set(err, QN_ERR_DTYPE, "operand %" PRId32 " is %s, operand 0 is %s", i, qn_dtype_name(c->in[i].dtype),
+                                qn_dtype_name(c->in[0].dtype));
         if (c->in[i].rank < 0) return QN_OK;
         ranks[i] = c->in[i].rank;
     }
@@ -44,7 +46,8 @@ static qn_status einsum_infer(qn_infer *c, qn_error *err)
     for (int32_t t = 0; t < n; t++)
         for (int32_t a = 0; a < s.rank[t]; a++)
             if (!qn_move_join(c, dim[s.label[t][a]], c->in[t].dims[a], false, &dim[s.label[t][a]]))
-                return qn_error_set(err, QN_ERR_SHAPE, "axis %" PRId32 " of operand %" PRId32 " differs from another axis of its label", a, t);
+                return qn_error_set(err, QN_ERR_SHAPE, "axis %" PRId32 " of operand %" PRId32 " differs from another axis of its label", a,
+                                    t);
     if ((st = qn_move_type(&c->out[0], c->in[0].dtype, s.out_rank, err)) != QN_OK) return st;
     for (int32_t a = 0; a < s.out_rank; a++) c->out[0].dims[a] = dim[s.out[a]];
     return QN_OK;
@@ -53,8 +56,8 @@ static qn_status einsum_infer(qn_infer *c, qn_error *err)
 /* The rows have a label of their own: on every operand that carries them, nowhere else, and in the output. */
 static void einsum_rows(const qn_infer *c, const int32_t *in_axis, int32_t *out_axis)
 {
-    int32_t       ranks[QN_EINSUM_TERMS];
-    int           label = -1;
+    int32_t ranks[QN_EINSUM_TERMS];
+    int label = -1;
     qn_subscripts s;
 
     for (int32_t i = 0; i < c->node->n_in && i < QN_EINSUM_TERMS; i++) {
@@ -79,18 +82,18 @@ static void einsum_rows(const qn_infer *c, const int32_t *in_axis, int32_t *out_
 /* A tensor under way: axes by label, any strides. */
 typedef struct operand {
     const void *data;
-    int32_t     n;
-    uint8_t     label[QN_MOVE_MAX_RANK];
-    int64_t     dim[QN_MOVE_MAX_RANK], stride[QN_MOVE_MAX_RANK];
+    int32_t n;
+    uint8_t label[QN_MOVE_MAX_RANK];
+    int64_t dim[QN_MOVE_MAX_RANK], stride[QN_MOVE_MAX_RANK];
 } operand;
 
 typedef struct einsum {
-    const qn_run  *run;
-    qn_subscripts  s;
-    qn_dtype       dtype; /* of the arithmetic: f32 for f16 and bf16 */
-    size_t         elem;
-    int64_t        dim[QN_EINSUM_LABELS];
-    uint64_t       later[QN_EINSUM_TERMS]; /* labels (bits) of the output and of operands after t */
+    const qn_run *run;
+    qn_subscripts s;
+    qn_dtype dtype; /* of the arithmetic: f32 for f16 and bf16 */
+    size_t elem;
+    int64_t dim[QN_EINSUM_LABELS];
+    uint64_t later[QN_EINSUM_TERMS]; /* labels (bits) of the output and of operands after t */
     qn_move_pieces p;
 } einsum;
 
@@ -108,7 +111,9 @@ static qn_status read_dims(einsum *e, qn_error *err)
             int64_t *d = &e->dim[e->s.label[t][a]], v = e->run->in[t].dims[a];
 
             if (*d != v && *d != 1 && v != 1)
-                return qn_error_set(err, QN_ERR_SHAPE, "axis %" PRId32 " of operand %" PRId32 " has size %" PRId64 ", another axis of its label %" PRId64, a, t, v, *d);
+                return qn_error_set(err, QN_ERR_SHAPE,
+                                    "axis %" PRId32 " of operand %" PRId32 " has size %" PRId64 ", another axis of its label %" PRId64, a,
+                                    t, v, *d);
             if (v != 1) *d = v;
         }
     }
@@ -124,7 +129,7 @@ static qn_status read_dims(einsum *e, qn_error *err)
 static void load(einsum *e, int32_t t, operand *o)
 {
     const qn_tensor *x = &e->run->in[t];
-    int64_t          stride = 1, n = qn_tensor_count(x);
+    int64_t stride = 1, n = qn_tensor_count(x);
 
     *o = (operand){ .data = x->data };
     if (x->dtype != e->dtype) {
@@ -222,11 +227,11 @@ static void densify(einsum *e, operand *o, void *dst)
 
 /* -- arithmetic ----------------------------------------------------------------------------------------------------------- */
 
-#define SUM(type, wide)                                                                  \
-    for (int64_t i = 0; i < rows; i++) {                                                 \
-        wide sum = 0;                                                                    \
-        for (int64_t k = 0; k < n; k++) sum += (wide)((const type *)x)[i * n + k];       \
-        ((type *)y)[i] = (type)sum;                                                      \
+#define SUM(type, wide)                                                                                                                    \
+    for (int64_t i = 0; i < rows; i++) {                                                                                                   \
+        wide sum = 0;                                                                                                                      \
+        for (int64_t k = 0; k < n; k++) sum += (wide)((const type *)x)[i * n + k];                                                         \
+        ((type *)y)[i] = (type)sum;                                                                                                        \
     }
 
 /* y[rows] = sums of x[rows, n]. */
@@ -247,7 +252,7 @@ static void sum_away(einsum *e, operand *o, uint64_t keep)
     operand order = *o, kept = { .data = o->data };
     int64_t rows = append(e, &kept, &order, &order, keep), n = append(e, &kept, &order, &order, ~keep);
     int32_t n_kept = 0;
-    void   *y;
+    void *y;
 
     densify(e, &kept, NULL);
     y = qn_move_piece(&e->p, rows, e->elem);
@@ -263,7 +268,7 @@ static void sum_away(einsum *e, operand *o, uint64_t keep)
 static void multiply(const einsum *e, int64_t batch, int64_t m, int64_t n, int64_t k, const void *a, const void *b, void *c, float *packed)
 {
     const qn_gemm_kernel *kernel = qn_gemm_pick(e->run->cpu);
-    size_t                bytes = 0;
+    size_t bytes = 0;
 
     if (k == 0) {
         memset(c, 0, (size_t)(batch * m * n) * e->elem);
@@ -272,10 +277,12 @@ static void multiply(const einsum *e, int64_t batch, int64_t m, int64_t n, int64
     if (e->dtype == QN_F32) (void)qn_gemm_packed_bytes(k, n, &bytes);
     for (int64_t i = 0; i < batch; i++) {
         const char *ai = (const char *)a + (size_t)(i * m * k) * e->elem, *bi = (const char *)b + (size_t)(i * k * n) * e->elem;
-        char       *ci = (char *)c + (size_t)(i * m * n) * e->elem;
+        char *ci = (char *)c + (size_t)(i * m * n) * e->elem;
 
         if (e->dtype == QN_F32) {
-            qn_gemm_args g = { .m = m, .n = n, .k = k, .a = (const float *)(const void *)ai, .lda = k, .b = packed, .c = (float *)(void *)ci, .ldc = n };
+            qn_gemm_args g = {
+                .m = m, .n = n, .k = k, .a = (const float *)(const void *)ai, .lda = k, .b = packed, .c = (float *)(void *)ci, .ldc = n
+            };
 
             memset(packed, 0, bytes);
             qn_gemm_pack(packed, k, n, 0, k, (const float *)(const void *)bi, n, 1);
@@ -292,11 +299,11 @@ static void multiply(const einsum *e, int64_t batch, int64_t m, int64_t n, int64
 static void contract(einsum *e, operand *o, operand *x, uint64_t keep, const operand *want, void *dst)
 {
     uint64_t la = labels_of(o), lb = labels_of(x), both = la & lb;
-    operand  a = { 0 }, b = { 0 }, c = { 0 };
-    int64_t  batch, m, n, k, count = 0;
-    size_t   bytes = 0;
-    float   *packed = NULL;
-    void    *y;
+    operand a = { 0 }, b = { 0 }, c = { 0 };
+    int64_t batch, m, n, k, count = 0;
+    size_t bytes = 0;
+    float *packed = NULL;
+    void *y;
 
     if (la & ~lb & ~keep) sum_away(e, o, keep | lb);
     if (lb & ~la & ~keep) sum_away(e, x, keep | la);
@@ -317,8 +324,10 @@ static void contract(einsum *e, operand *o, operand *x, uint64_t keep, const ope
     densify(e, &a, NULL);
     densify(e, &b, NULL);
     packed = bytes ? qn_move_piece(&e->p, (int64_t)bytes, 1) : NULL;
-    if (!dst || c.n != want->n || memcmp(c.label, want->label, (size_t)c.n) != 0) y = qn_move_piece(&e->p, count, e->elem);
-    else y = dst;
+    if (!dst || c.n != want->n || memcmp(c.label, want->label, (size_t)c.n) != 0)
+        y = qn_move_piece(&e->p, count, e->elem);
+    else
+        y = dst;
     if (!counting(e) && count > 0) multiply(e, batch, m, n, k, a.data, b.data, y, packed);
     for (int32_t i = c.n - 1, first = 1; i >= 0; i--, first = 0) c.stride[i] = first ? 1 : c.stride[i + 1] * c.dim[i + 1];
     c.data = y;
@@ -330,8 +339,8 @@ static void evaluate(einsum *e, void *dst)
 {
     operand want = { 0 }, o, x, out = { 0 };
     int64_t count = 1;
-    bool    narrow = e->dtype != e->run->in[0].dtype;
-    void   *y = dst;
+    bool narrow = e->dtype != e->run->in[0].dtype;
+    void *y = dst;
 
     e->p.at = 0;
     for (int32_t a = 0; a < e->s.out_rank; a++) {
@@ -360,11 +369,12 @@ static void evaluate(einsum *e, void *dst)
 
 static qn_status einsum_start(const qn_run *r, einsum *e, qn_error *err)
 {
-    int32_t   ranks[QN_EINSUM_TERMS];
+    int32_t ranks[QN_EINSUM_TERMS];
     qn_status st;
 
     *e = (einsum){ .run = r };
-    if (r->node->n_in > QN_EINSUM_TERMS) return qn_error_set(err, QN_ERR_UNSUPPORTED, "%" PRId32 " operands are unsupported", r->node->n_in);
+    if (r->node->n_in > QN_EINSUM_TERMS)
+        return qn_error_set(err, QN_ERR_UNSUPPORTED, "%" PRId32 " operands are unsupported", r->node->n_in);
     for (int32_t t = 0; t < r->node->n_in; t++) ranks[t] = r->in[t].rank;
     e->dtype = r->in[0].dtype == QN_F16 || r->in[0].dtype == QN_BF16 ? QN_F32 : r->in[0].dtype;
     e->elem = qn_dtype_size(e->dtype);
@@ -380,10 +390,10 @@ static qn_status count_work(einsum *e, qn_error *err)
 
 static qn_status einsum_run(qn_run *r, qn_error *err)
 {
-    einsum       e;
-    int64_t      dims[QN_MAX_RANK] = { 0 };
+    einsum e;
+    int64_t dims[QN_MAX_RANK] = { 0 };
     qn_move_work work;
-    qn_status    st = einsum_start(r, &e, err);
+    qn_status st = einsum_start(r, &e, err);
 
     if (st != QN_OK) return st;
     for (int32_t a = 0; a < e.s.out_rank; a++) dims[a] = e.dim[e.s.out[a]];
@@ -409,6 +419,16 @@ static qn_status einsum_lower(qn_lower *lo, qn_error *err)
 }
 
 const qn_op qn_op_einsum = {
-    .name = "Einsum", .since = 12, .min_in = 1, .max_in = 1, .min_out = 1, .max_out = 1, .flags = QN_OP_VARIADIC,
-    .infer = einsum_infer, .rows = einsum_rows, .lower = einsum_lower, .run = einsum_run, .kernels = "gemm",
+    .name = "Einsum",
+    .since = 12,
+    .min_in = 1,
+    .max_in = 1,
+    .min_out = 1,
+    .max_out = 1,
+    .flags = QN_OP_VARIADIC,
+    .infer = einsum_infer,
+    .rows = einsum_rows,
+    .lower = einsum_lower,
+    .run = einsum_run,
+    .kernels = "gemm",
 };

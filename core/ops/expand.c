@@ -13,9 +13,9 @@
 
 static void expand_known(qn_infer *c)
 {
-    qn_dim        all[QN_KNOWN_MAX];
-    int32_t       n;
-    int64_t       m;
+    qn_dim all[QN_KNOWN_MAX];
+    int32_t n;
+    int64_t m;
     const qn_dim *e = qn_move_known(c, 0, &n);
 
     if (!e || c->out[0].rank > 1) return;
@@ -30,12 +30,12 @@ static void expand_known(qn_infer *c)
 static qn_status expand_infer(qn_infer *c, qn_error *err)
 {
     const qn_type *x = &c->in[0];
-    qn_type       *out = &c->out[0];
-    const qn_dim   one = qn_dims_const(c->dims, 1);
-    qn_move_list   list;
-    const qn_dim  *shape;
-    int32_t        n, rank;
-    qn_status      st;
+    qn_type *out = &c->out[0];
+    const qn_dim one = qn_dims_const(c->dims, 1);
+    qn_move_list list;
+    const qn_dim *shape;
+    int32_t n, rank;
+    qn_status st;
 
     if ((st = qn_move_need(c, 2, err)) != QN_OK || (st = qn_move_list_infer(c, NULL, 1, &list, err)) != QN_OK) return st;
     if (list.n > QN_MAX_RANK) return qn_error_set(err, QN_ERR_LIMIT, "shape of rank %" PRId32 ", at most %d", list.n, QN_MAX_RANK);
@@ -48,7 +48,7 @@ static qn_status expand_infer(qn_infer *c, qn_error *err)
     out->rank = rank;
     for (int32_t a = 0; a < rank; a++) {
         int32_t ia = a - (rank - x->rank), is = a - (rank - list.n);
-        qn_dim  have = ia < 0 ? one : x->dims[ia], want = is < 0 ? one : shape ? shape[is] : QN_DIM_UNKNOWN;
+        qn_dim have = ia < 0 ? one : x->dims[ia], want = is < 0 ? one : shape ? shape[is] : QN_DIM_UNKNOWN;
         int64_t v;
 
         if (qn_move_number(c, want, &v) && v < 0)
@@ -63,8 +63,8 @@ static qn_status expand_infer(qn_infer *c, qn_error *err)
 static qn_status expand_dims(const qn_run *r, int32_t o, int32_t *rank, int64_t *dims, qn_error *err)
 {
     const qn_tensor *x = &r->in[0];
-    qn_move_list     list;
-    qn_status        st = qn_move_list_run(r, NULL, 1, &list, err);
+    qn_move_list list;
+    qn_status st = qn_move_list_run(r, NULL, 1, &list, err);
 
     (void)o;
     if (st != QN_OK) return st;
@@ -77,7 +77,7 @@ static qn_status expand_dims(const qn_run *r, int32_t o, int32_t *rank, int64_t 
 static qn_status expand_fill(qn_run *r, qn_error *err)
 {
     const qn_tensor *x = &r->in[0], *y = &r->out[0];
-    qn_move          m = { .rank = y->rank };
+    qn_move m = { .rank = y->rank };
 
     (void)err;
     for (int32_t a = 0; a < y->rank; a++) m.dims[a] = y->dims[a];
@@ -100,17 +100,25 @@ static void expand_rows(const qn_infer *c, const int32_t *in_axis, int32_t *out_
 }
 
 const qn_op qn_op_expand = {
-    .name = "Expand", .since = 8, .min_in = 2, .max_in = 2, .min_out = 1, .max_out = 1,
-    .infer = expand_infer, .rows = expand_rows, .run = expand_run, .kernels = "move",
+    .name = "Expand",
+    .since = 8,
+    .min_in = 2,
+    .max_in = 2,
+    .min_out = 1,
+    .max_out = 1,
+    .infer = expand_infer,
+    .rows = expand_rows,
+    .run = expand_run,
+    .kernels = "move",
 };
 
 /* -- Tile ----------------------------------------------------------------------------------------------------------------- */
 
 static void tile_known(qn_infer *c)
 {
-    qn_dim        all[QN_KNOWN_MAX];
-    int32_t       n;
-    int64_t       m;
+    qn_dim all[QN_KNOWN_MAX];
+    int32_t n;
+    int64_t m;
     const qn_dim *e = qn_move_known(c, 0, &n);
 
     if (!e || c->out[0].rank != 1 || !qn_move_number(c, c->out[0].dims[0], &m) || m > QN_KNOWN_MAX) return;
@@ -121,9 +129,9 @@ static void tile_known(qn_infer *c)
 static qn_status tile_infer(qn_infer *c, qn_error *err)
 {
     const qn_type *x = &c->in[0];
-    int32_t        n;
-    const qn_dim  *repeats;
-    qn_status      st;
+    int32_t n;
+    const qn_dim *repeats;
+    qn_status st;
 
     if ((st = qn_move_need(c, 2, err)) != QN_OK || (st = qn_move_need_dtype(c, 1, 1u << QN_I64, err)) != QN_OK) return st;
     if ((st = qn_move_need_rank(c, 1, 1, 1, err)) != QN_OK) return st;
@@ -146,8 +154,8 @@ static qn_status tile_infer(qn_infer *c, qn_error *err)
 static qn_status tile_dims(const qn_run *r, int32_t o, int32_t *rank, int64_t *dims, qn_error *err)
 {
     const qn_tensor *x = &r->in[0];
-    qn_move_list     list;
-    qn_status        st = qn_move_list_run(r, NULL, 1, &list, err);
+    qn_move_list list;
+    qn_status st = qn_move_list_run(r, NULL, 1, &list, err);
 
     (void)o;
     if (st != QN_OK) return st;
@@ -164,8 +172,8 @@ static qn_status tile_dims(const qn_run *r, int32_t o, int32_t *rank, int64_t *d
 static qn_status tile_fill(qn_run *r, qn_error *err)
 {
     const qn_tensor *x = &r->in[0], *y = &r->out[0];
-    int64_t          from[QN_MAX_RANK], to[QN_MAX_RANK];
-    qn_move          m = { .rank = 2 * x->rank };
+    int64_t from[QN_MAX_RANK], to[QN_MAX_RANK];
+    qn_move m = { .rank = 2 * x->rank };
 
     (void)err;
     if (qn_tensor_count(y) == 0) return QN_OK;
@@ -194,6 +202,14 @@ static void tile_rows(const qn_infer *c, const int32_t *in_axis, int32_t *out_ax
 }
 
 const qn_op qn_op_tile = {
-    .name = "Tile", .since = 6, .min_in = 2, .max_in = 2, .min_out = 1, .max_out = 1,
-    .infer = tile_infer, .rows = tile_rows, .run = tile_run, .kernels = "move",
+    .name = "Tile",
+    .since = 6,
+    .min_in = 2,
+    .max_in = 2,
+    .min_out = 1,
+    .max_out = 1,
+    .infer = tile_infer,
+    .rows = tile_rows,
+    .run = tile_run,
+    .kernels = "move",
 };

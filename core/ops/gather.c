@@ -16,8 +16,8 @@
 /* Shape arithmetic: picking from a known list by known numbers. */
 static void gather_known(qn_infer *c)
 {
-    qn_dim        picked[QN_KNOWN_MAX];
-    int32_t       n, m;
+    qn_dim picked[QN_KNOWN_MAX];
+    int32_t n, m;
     const qn_dim *e = qn_move_known(c, 0, &n), *idx = e ? qn_move_known(c, 1, &m) : NULL;
 
     if (!idx || m > QN_KNOWN_MAX) return;
@@ -33,9 +33,9 @@ static void gather_known(qn_infer *c)
 static qn_status gather_infer(qn_infer *c, qn_error *err)
 {
     const qn_type *x = &c->in[0], *idx = &c->in[1];
-    qn_type       *out = &c->out[0];
-    int32_t        axis, k = 0;
-    qn_status      st;
+    qn_type *out = &c->out[0];
+    int32_t axis, k = 0;
+    qn_status st;
 
     if ((st = qn_move_need(c, 2, err)) != QN_OK || (st = qn_move_need_dtype(c, 1, QN_MOVE_INDEX, err)) != QN_OK) return st;
     qn_move_like(c, 0, out);
@@ -55,8 +55,8 @@ static qn_status gather_infer(qn_infer *c, qn_error *err)
 static qn_status gather_dims(const qn_run *r, int32_t o, int32_t *rank, int64_t *dims, qn_error *err)
 {
     const qn_tensor *x = &r->in[0], *idx = &r->in[1];
-    int32_t          axis;
-    qn_status        st = qn_move_axis(qn_node_int(r->node, "axis", 0), x->rank, &axis, err);
+    int32_t axis;
+    qn_status st = qn_move_axis(qn_node_int(r->node, "axis", 0), x->rank, &axis, err);
 
     (void)o;
     if (st != QN_OK) return st;
@@ -73,14 +73,14 @@ static qn_status gather_dims(const qn_run *r, int32_t o, int32_t *rank, int64_t 
 static qn_status gather_fill(qn_run *r, qn_error *err)
 {
     const qn_tensor *x = &r->in[0], *idx = &r->in[1];
-    int32_t          axis;
-    size_t           block;
-    qn_status        st = qn_move_axis(qn_node_int(r->node, "axis", 0), x->rank, &axis, err);
+    int32_t axis;
+    size_t block;
+    qn_status st = qn_move_axis(qn_node_int(r->node, "axis", 0), x->rank, &axis, err);
 
     if (st != QN_OK || qn_tensor_count(&r->out[0]) == 0) return st;
     block = (size_t)qn_move_span(x->dims, axis + 1, x->rank) * qn_dtype_size(x->dtype);
-    qn_move_gather(x->data, r->out[0].data, qn_move_span(x->dims, 0, axis), x->dims[axis], block, qn_move_indices(idx), qn_tensor_count(idx),
-                   r->team);
+    qn_move_gather(x->data, r->out[0].data, qn_move_span(x->dims, 0, axis), x->dims[axis], block, qn_move_indices(idx),
+                   qn_tensor_count(idx), r->team);
     return QN_OK;
 }
 
@@ -93,13 +93,23 @@ static void gather_rows(const qn_infer *c, const int32_t *in_axis, int32_t *out_
 
     if (c->in[0].rank < 0 || c->in[1].rank < 0) return;
     if (qn_move_axis(qn_node_int(c->node, "axis", 0), c->in[0].rank, &axis, NULL) != QN_OK) return;
-    if (qn_move_rows_only(c, in_axis, 1)) out_axis[0] = axis + in_axis[1];
-    else if (qn_move_rows_only(c, in_axis, 0) && in_axis[0] != axis) out_axis[0] = in_axis[0] < axis ? in_axis[0] : in_axis[0] - 1 + c->in[1].rank;
+    if (qn_move_rows_only(c, in_axis, 1))
+        out_axis[0] = axis + in_axis[1];
+    else if (qn_move_rows_only(c, in_axis, 0) && in_axis[0] != axis)
+        out_axis[0] = in_axis[0] < axis ? in_axis[0] : in_axis[0] - 1 + c->in[1].rank;
 }
 
 const qn_op qn_op_gather = {
-    .name = "Gather", .since = 1, .min_in = 2, .max_in = 2, .min_out = 1, .max_out = 1,
-    .infer = gather_infer, .rows = gather_rows, .run = gather_run, .kernels = "move",
+    .name = "Gather",
+    .since = 1,
+    .min_in = 2,
+    .max_in = 2,
+    .min_out = 1,
+    .max_out = 1,
+    .infer = gather_infer,
+    .rows = gather_rows,
+    .run = gather_run,
+    .kernels = "move",
 };
 
 /* -- GatherElements ------------------------------------------------------------------------------------------------------- */
@@ -107,8 +117,8 @@ const qn_op qn_op_gather = {
 static qn_status elements_infer(qn_infer *c, qn_error *err)
 {
     const qn_type *x = &c->in[0], *idx = &c->in[1];
-    int32_t        axis;
-    qn_status      st;
+    int32_t axis;
+    qn_status st;
 
     if ((st = qn_move_need(c, 2, err)) != QN_OK || (st = qn_move_need_dtype(c, 1, QN_MOVE_INDEX, err)) != QN_OK) return st;
     qn_move_like(c, 0, &c->out[0]);
@@ -125,36 +135,38 @@ static qn_status elements_infer(qn_infer *c, qn_error *err)
 static qn_status elements_dims(const qn_run *r, int32_t o, int32_t *rank, int64_t *dims, qn_error *err)
 {
     const qn_tensor *x = &r->in[0], *idx = &r->in[1];
-    int32_t          axis;
-    qn_status        st = qn_move_axis(qn_node_int(r->node, "axis", 0), x->rank, &axis, err);
+    int32_t axis;
+    qn_status st = qn_move_axis(qn_node_int(r->node, "axis", 0), x->rank, &axis, err);
 
     (void)o;
     if (st != QN_OK) return st;
-    if (x->rank != idx->rank) return qn_error_set(err, QN_ERR_SHAPE, "indices have rank %" PRId32 ", data has rank %" PRId32, idx->rank, x->rank);
+    if (x->rank != idx->rank)
+        return qn_error_set(err, QN_ERR_SHAPE, "indices have rank %" PRId32 ", data has rank %" PRId32, idx->rank, x->rank);
     *rank = x->rank;
     for (int32_t a = 0; a < x->rank; a++) {
         dims[a] = idx->dims[a];
         if (a != axis && dims[a] > x->dims[a])
-            return qn_error_set(err, QN_ERR_SHAPE, "indices have size %" PRId64 " on axis %" PRId32 ", data has %" PRId64, dims[a], a, x->dims[a]);
+            return qn_error_set(err, QN_ERR_SHAPE, "indices have size %" PRId64 " on axis %" PRId32 ", data has %" PRId64, dims[a], a,
+                                x->dims[a]);
     }
     return qn_move_check_indices(idx, axis, x->dims[axis], err);
 }
 
-#define PICK(type)                                                                                                     \
-    for (int64_t i = 0; i < n; i++) {                                                                                  \
-        int64_t k = qn_move_at(index, first + i);                                                                      \
-                                                                                                                       \
-        ((type *)r->out[0].data)[first + i] = ((const type *)x->data)[base + i * step + (k < 0 ? k + size : k) * along]; \
+#define PICK(type)                                                                                                                         \
+    for (int64_t i = 0; i < n; i++) {                                                                                                      \
+        int64_t k = qn_move_at(index, first + i);                                                                                          \
+                                                                                                                                           \
+        ((type *)r->out[0].data)[first + i] = ((const type *)x->data)[base + i * step + (k < 0 ? k + size : k) * along];                   \
     }
 
 static qn_status elements_fill(qn_run *r, qn_error *err)
 {
     const qn_tensor *x = &r->in[0], *idx = &r->in[1];
-    const int64_t    count = qn_tensor_count(idx);
-    qn_move_index    index = qn_move_indices(idx);
-    int64_t          strides[QN_MAX_RANK], at[QN_MAX_RANK] = { 0 }, n, size, along, step, base = 0;
-    int32_t          axis, last = x->rank - 1;
-    qn_status        st = qn_move_axis(qn_node_int(r->node, "axis", 0), x->rank, &axis, err);
+    const int64_t count = qn_tensor_count(idx);
+    qn_move_index index = qn_move_indices(idx);
+    int64_t strides[QN_MAX_RANK], at[QN_MAX_RANK] = { 0 }, n, size, along, step, base = 0;
+    int32_t axis, last = x->rank - 1;
+    qn_status st = qn_move_axis(qn_node_int(r->node, "axis", 0), x->rank, &axis, err);
 
     if (st != QN_OK || count == 0) return st;
     qn_shape_strides(x->rank, x->dims, strides);
@@ -192,8 +204,15 @@ static void elements_rows(const qn_infer *c, const int32_t *in_axis, int32_t *ou
 }
 
 const qn_op qn_op_gather_elements = {
-    .name = "GatherElements", .since = 11, .min_in = 2, .max_in = 2, .min_out = 1, .max_out = 1,
-    .infer = elements_infer, .rows = elements_rows, .run = elements_run,
+    .name = "GatherElements",
+    .since = 11,
+    .min_in = 2,
+    .max_in = 2,
+    .min_out = 1,
+    .max_out = 1,
+    .infer = elements_infer,
+    .rows = elements_rows,
+    .run = elements_run,
 };
 
 /* -- GatherND ------------------------------------------------------------------------------------------------------------- */
@@ -203,7 +222,8 @@ static qn_status nd_batch(const qn_node *node, int32_t x_rank, int32_t idx_rank,
 {
     int64_t b = qn_node_int(node, "batch_dims", 0);
 
-    if (x_rank == 0 || idx_rank == 0) return qn_error_set(err, QN_ERR_SHAPE, "data has rank %" PRId32 ", indices %" PRId32 ", expected 1 or more", x_rank, idx_rank);
+    if (x_rank == 0 || idx_rank == 0)
+        return qn_error_set(err, QN_ERR_SHAPE, "data has rank %" PRId32 ", indices %" PRId32 ", expected 1 or more", x_rank, idx_rank);
     if (b < 0 || b >= x_rank || b >= idx_rank)
         return qn_error_set(err, QN_ERR_SHAPE, "batch_dims %" PRId64 ", data has rank %" PRId32 ", indices %" PRId32, b, x_rank, idx_rank);
     *batch = (int32_t)b;
@@ -213,9 +233,9 @@ static qn_status nd_batch(const qn_node *node, int32_t x_rank, int32_t idx_rank,
 static qn_status nd_infer(qn_infer *c, qn_error *err)
 {
     const qn_type *x = &c->in[0], *idx = &c->in[1];
-    int32_t        batch, k = 0;
-    int64_t        tuple;
-    qn_status      st;
+    int32_t batch, k = 0;
+    int64_t tuple;
+    qn_status st;
 
     if ((st = qn_move_need(c, 2, err)) != QN_OK || (st = qn_move_need_dtype(c, 1, QN_MOVE_INDEX, err)) != QN_OK) return st;
     qn_move_like(c, 0, &c->out[0]);
@@ -247,7 +267,9 @@ static qn_status nd_check(const qn_tensor *x, const qn_tensor *idx, int32_t batc
         int64_t k = qn_move_at(index, i);
 
         if (k < -x->dims[axis] || k >= x->dims[axis])
-            return qn_error_set(err, QN_ERR_RANGE, "index %" PRId64 " (element %" PRId64 " of the indices), axis %" PRId32 " has size %" PRId64, k, i, axis, x->dims[axis]);
+            return qn_error_set(err, QN_ERR_RANGE,
+                                "index %" PRId64 " (element %" PRId64 " of the indices), axis %" PRId32 " has size %" PRId64, k, i, axis,
+                                x->dims[axis]);
     }
     return QN_OK;
 }
@@ -255,19 +277,21 @@ static qn_status nd_check(const qn_tensor *x, const qn_tensor *idx, int32_t batc
 static qn_status nd_dims(const qn_run *r, int32_t o, int32_t *rank, int64_t *dims, qn_error *err)
 {
     const qn_tensor *x = &r->in[0], *idx = &r->in[1];
-    int32_t          batch;
-    int64_t          tuple;
-    qn_status        st = nd_batch(r->node, x->rank, idx->rank, &batch, err);
+    int32_t batch;
+    int64_t tuple;
+    qn_status st = nd_batch(r->node, x->rank, idx->rank, &batch, err);
 
     (void)o;
     if (st != QN_OK) return st;
     tuple = idx->dims[idx->rank - 1];
     if (tuple < 1 || tuple > x->rank - batch)
         return qn_error_set(err, QN_ERR_SHAPE, "indices hold tuples of %" PRId64 ", expected 1..%" PRId32, tuple, x->rank - batch);
-    if (idx->rank - 1 + x->rank - batch - tuple > QN_MAX_RANK) return qn_error_set(err, QN_ERR_LIMIT, "output of rank above %d", QN_MAX_RANK);
+    if (idx->rank - 1 + x->rank - batch - tuple > QN_MAX_RANK)
+        return qn_error_set(err, QN_ERR_LIMIT, "output of rank above %d", QN_MAX_RANK);
     for (int32_t a = 0; a < batch; a++) {
         if (x->dims[a] != idx->dims[a])
-            return qn_error_set(err, QN_ERR_SHAPE, "batch axis %" PRId32 " has size %" PRId64 " in data, %" PRId64 " in indices", a, x->dims[a], idx->dims[a]);
+            return qn_error_set(err, QN_ERR_SHAPE, "batch axis %" PRId32 " has size %" PRId64 " in data, %" PRId64 " in indices", a,
+                                x->dims[a], idx->dims[a]);
     }
     if ((st = nd_check(x, idx, batch, err)) != QN_OK) return st;
     *rank = 0;
@@ -279,12 +303,12 @@ static qn_status nd_dims(const qn_run *r, int32_t o, int32_t *rank, int64_t *dim
 static qn_status nd_fill(qn_run *r, qn_error *err)
 {
     const qn_tensor *x = &r->in[0], *idx = &r->in[1];
-    const int64_t    tuple = idx->dims[idx->rank - 1];
-    const size_t     elem = qn_dtype_size(x->dtype);
-    qn_move_index    index = qn_move_indices(idx);
-    int64_t          strides[QN_MAX_RANK], n, slice, groups, per_group;
-    int32_t          batch;
-    qn_status        st = nd_batch(r->node, x->rank, idx->rank, &batch, err);
+    const int64_t tuple = idx->dims[idx->rank - 1];
+    const size_t elem = qn_dtype_size(x->dtype);
+    qn_move_index index = qn_move_indices(idx);
+    int64_t strides[QN_MAX_RANK], n, slice, groups, per_group;
+    int32_t batch;
+    qn_status st = nd_batch(r->node, x->rank, idx->rank, &batch, err);
 
     if (st != QN_OK || qn_tensor_count(&r->out[0]) == 0) return st;
     qn_shape_strides(x->rank, x->dims, strides);
@@ -312,11 +336,21 @@ static void nd_rows(const qn_infer *c, const int32_t *in_axis, int32_t *out_axis
     int32_t batch;
 
     if (c->in[0].rank < 0 || c->in[1].rank < 0 || nd_batch(c->node, c->in[0].rank, c->in[1].rank, &batch, NULL) != QN_OK) return;
-    if (in_axis[0] >= 0 && in_axis[0] == in_axis[1] && in_axis[0] < batch) out_axis[0] = in_axis[0];
-    else if (qn_move_rows_only(c, in_axis, 1) && in_axis[1] >= batch && in_axis[1] < c->in[1].rank - 1) out_axis[0] = in_axis[1];
+    if (in_axis[0] >= 0 && in_axis[0] == in_axis[1] && in_axis[0] < batch)
+        out_axis[0] = in_axis[0];
+    else if (qn_move_rows_only(c, in_axis, 1) && in_axis[1] >= batch && in_axis[1] < c->in[1].rank - 1)
+        out_axis[0] = in_axis[1];
 }
 
 const qn_op qn_op_gather_nd = {
-    .name = "GatherND", .since = 11, .min_in = 2, .max_in = 2, .min_out = 1, .max_out = 1,
-    .infer = nd_infer, .rows = nd_rows, .run = nd_run, .kernels = "move",
+    .name = "GatherND",
+    .since = 11,
+    .min_in = 2,
+    .max_in = 2,
+    .min_out = 1,
+    .max_out = 1,
+    .infer = nd_infer,
+    .rows = nd_rows,
+    .run = nd_run,
+    .kernels = "move",
 };

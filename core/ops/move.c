@@ -36,7 +36,8 @@ qn_status qn_move_need_dtype(const qn_infer *c, int32_t i, uint32_t set, qn_erro
 qn_status qn_move_need_rank(const qn_infer *c, int32_t i, int32_t lo, int32_t hi, qn_error *err)
 {
     if (!qn_infer_has(c, i) || c->in[i].rank < 0 || (c->in[i].rank >= lo && c->in[i].rank <= hi)) return QN_OK;
-    return qn_error_set(err, QN_ERR_SHAPE, "input %" PRId32 " has rank %" PRId32 ", expected %" PRId32 "..%" PRId32, i, c->in[i].rank, lo, hi);
+    return qn_error_set(err, QN_ERR_SHAPE, "input %" PRId32 " has rank %" PRId32 ", expected %" PRId32 "..%" PRId32, i, c->in[i].rank, lo,
+                        hi);
 }
 
 qn_status qn_move_type(qn_type *t, qn_dtype dtype, int64_t rank, qn_error *err)
@@ -61,8 +62,8 @@ void qn_move_like(const qn_infer *c, int32_t i, qn_type *t)
 
 qn_dtype qn_move_onnx_dtype(int64_t number)
 {
-    static const qn_dtype of[] = { QN_DTYPE_NONE, QN_F32,  QN_U8,  QN_I8,  QN_U16, QN_I16,        QN_I32,        QN_I64, QN_STRING,
-                                   QN_BOOL,       QN_F16,  QN_F64, QN_U32, QN_U64, QN_DTYPE_NONE, QN_DTYPE_NONE, QN_BF16 };
+    static const qn_dtype of[] = { QN_DTYPE_NONE, QN_F32, QN_U8,  QN_I8,  QN_U16, QN_I16,        QN_I32,        QN_I64, QN_STRING,
+                                   QN_BOOL,       QN_F16, QN_F64, QN_U32, QN_U64, QN_DTYPE_NONE, QN_DTYPE_NONE, QN_BF16 };
 
     return number < 0 || number >= (int64_t)(sizeof of / sizeof of[0]) ? QN_DTYPE_NONE : of[number];
 }
@@ -98,7 +99,7 @@ bool qn_move_known_at(const qn_infer *c, int32_t i, int32_t k, int64_t *v)
 bool qn_move_join(const qn_infer *c, qn_dim a, qn_dim b, bool exact, qn_dim *out)
 {
     int64_t va = 0, vb = 0;
-    bool    ka = qn_move_number(c, a, &va), kb = qn_move_number(c, b, &vb);
+    bool ka = qn_move_number(c, a, &va), kb = qn_move_number(c, b, &vb);
 
     *out = QN_DIM_UNKNOWN;
     if (exact && qn_dims_differ(c->dims, a, b)) return false;
@@ -110,9 +111,12 @@ bool qn_move_join(const qn_infer *c, qn_dim a, qn_dim b, bool exact, qn_dim *out
         *out = ka || b == QN_DIM_UNKNOWN ? a : kb || a == QN_DIM_UNKNOWN ? b : a;
         return true;
     }
-    if (a == b) *out = a;
-    else if (ka) *out = va == 1 ? b : a; /* a number above 1 (or 0) wins over whatever may stand beside it: that can only be 1 or the same */
-    else if (kb) *out = vb == 1 ? a : b;
+    if (a == b)
+        *out = a;
+    else if (ka)
+        *out = va == 1 ? b : a; /* a number above 1 (or 0) wins over whatever may stand beside it: that can only be 1 or the same */
+    else if (kb)
+        *out = vb == 1 ? a : b;
     return true;
 }
 
@@ -143,8 +147,8 @@ static qn_status list_from_attr(const qn_node *node, const char *attr, qn_move_l
 qn_status qn_move_list_infer(qn_infer *c, const char *attr, int32_t i, qn_move_list *out, qn_error *err)
 {
     qn_status st = list_from_attr(c->node, attr, out, err);
-    int64_t   n;
-    int32_t   got;
+    int64_t n;
+    int32_t got;
 
     if (st != QN_OK || out->how != QN_MOVE_ABSENT || i < 0 || !qn_infer_has(c, i)) return st;
     if ((st = qn_move_need_dtype(c, i, QN_MOVE_INDEX, err)) != QN_OK) return st;
@@ -168,9 +172,9 @@ qn_status qn_move_list_infer(qn_infer *c, const char *attr, int32_t i, qn_move_l
 
 qn_status qn_move_list_run(const qn_run *r, const char *attr, int32_t i, qn_move_list *out, qn_error *err)
 {
-    qn_status        st = list_from_attr(r->node, attr, out, err);
+    qn_status st = list_from_attr(r->node, attr, out, err);
     const qn_tensor *t;
-    int64_t          n;
+    int64_t n;
 
     if (st != QN_OK || out->how != QN_MOVE_ABSENT || i < 0 || !qn_move_has(r, i)) return st;
     t = &r->in[i];
@@ -195,7 +199,7 @@ qn_status qn_move_axis(int64_t axis, int32_t rank, int32_t *out, qn_error *err)
 
 qn_status qn_move_axes(qn_move_list *list, int32_t rank, qn_error *err)
 {
-    uint32_t  seen = 0;
+    uint32_t seen = 0;
     qn_status st;
 
     for (int32_t i = 0; i < list->n; i++) {
@@ -251,8 +255,9 @@ qn_status qn_move_check_indices(const qn_tensor *t, int32_t axis, int64_t size, 
         int64_t k = qn_move_at(x, i);
 
         if (k < -size || k >= size)
-            return qn_error_set(err, QN_ERR_RANGE, "index %" PRId64 " (element %" PRId64 " of the indices), axis %" PRId32 " has size %" PRId64, k,
-                                i, axis, size);
+            return qn_error_set(err, QN_ERR_RANGE,
+                                "index %" PRId64 " (element %" PRId64 " of the indices), axis %" PRId32 " has size %" PRId64, k, i, axis,
+                                size);
     }
     return QN_OK;
 }
@@ -260,29 +265,29 @@ qn_status qn_move_check_indices(const qn_tensor *t, int32_t axis, int64_t size, 
 qn_status qn_move_output(qn_run *r, int32_t i, qn_dtype dtype, int32_t rank, const int64_t *dims, qn_error *err)
 {
     qn_tensor *o = &r->out[i];
-    char       want[96], have[96];
-    bool       same;
+    char want[96], have[96];
+    bool same;
 
     if (!qn_move_wants(r, i)) return QN_OK;
     same = o->dtype == dtype && o->rank == rank && memcmp(o->dims, dims, (size_t)rank * sizeof *dims) == 0;
     if (same && (o->data || qn_tensor_count(o) == 0)) return QN_OK;
     if (!o->data) return qn_run_output(r, i, dtype, rank, dims, 0, err);
-    return qn_error_set(err, QN_ERR_SHAPE, "output %" PRId32 " is %s, the plan expected %s", i, qn_shape_print(rank, dims, want, sizeof want),
-                        qn_shape_print(o->rank, o->dims, have, sizeof have));
+    return qn_error_set(err, QN_ERR_SHAPE, "output %" PRId32 " is %s, the plan expected %s", i,
+                        qn_shape_print(rank, dims, want, sizeof want), qn_shape_print(o->rank, o->dims, have, sizeof have));
 }
 
 /* Strings: inputs become tensors of ordinals, 1 for the first string of the first input. */
 typedef struct strings {
     const qn_run *real;
-    qn_run        shadow;
-    qn_tensor    *in, *out; /* [n_in], [n_out]; data owned where the real tensor is a string */
+    qn_run shadow;
+    qn_tensor *in, *out; /* [n_in], [n_out]; data owned where the real tensor is a string */
 } strings;
 
 static qn_status strings_begin(strings *s, const qn_run *r, qn_move_dims_fn *dims, qn_error *err)
 {
     const qn_node *node = r->node;
-    int64_t        next = 1;
-    qn_status      st;
+    int64_t next = 1;
+    qn_status st;
 
     *s = (strings){ .real = r, .shadow = *r };
     s->shadow.in = s->in = calloc((size_t)node->n_in + 1, sizeof *s->in);
@@ -318,7 +323,7 @@ static const char *string_at(const strings *s, int64_t ordinal, size_t *len)
     *len = 0;
     for (int32_t i = 0; ordinal > 0 && i < s->real->node->n_in; i++) {
         const qn_tensor *t = &s->real->in[i];
-        int64_t          n;
+        int64_t n;
 
         if (t->dtype != QN_STRING) continue;
         n = qn_tensor_count(t);
@@ -331,11 +336,11 @@ static const char *string_at(const strings *s, int64_t ordinal, size_t *len)
 static qn_status strings_write(const strings *s, qn_run *r, int32_t i, qn_error *err)
 {
     const qn_tensor *t = &s->out[i];
-    const int64_t   *ordinal = t->data;
-    int64_t          n = qn_tensor_count(t);
-    size_t           text = 0, len, bytes;
-    uint64_t        *off;
-    qn_status        st;
+    const int64_t *ordinal = t->data;
+    int64_t n = qn_tensor_count(t);
+    size_t text = 0, len, bytes;
+    uint64_t *off;
+    qn_status st;
 
     for (int64_t k = 0; k < n; k++) {
         (void)string_at(s, ordinal[k], &len);
@@ -365,7 +370,7 @@ static void strings_end(strings *s)
 
 static qn_status run_strings(qn_run *r, qn_move_dims_fn *dims, qn_move_fill_fn *fill, qn_error *err)
 {
-    strings   s;
+    strings s;
     qn_status st = strings_begin(&s, r, dims, err);
 
     if (st == QN_OK) st = fill(&s.shadow, err);
@@ -404,12 +409,14 @@ qn_status qn_move_lower_work(qn_lower *lo, size_t bytes, qn_error *err)
 qn_status qn_move_work_begin(const qn_run *r, size_t bytes, qn_move_work *w, qn_error *err)
 {
     const size_t *have = r->state;
-    size_t        room;
+    size_t room;
 
     *w = (qn_move_work){ r->scratch, NULL };
     if (have && *have >= bytes) return QN_OK;
-    if (qn_size_align(bytes ? bytes : 1, 64, &room)) w->mem = w->heap = aligned_alloc(64, room); /* as a plan's scratch is */
-    else w->mem = NULL;
+    if (qn_size_align(bytes ? bytes : 1, 64, &room))
+        w->mem = w->heap = aligned_alloc(64, room); /* as a plan's scratch is */
+    else
+        w->mem = NULL;
     return w->mem ? QN_OK : qn_error_set(err, QN_ERR_NOMEM, "%zu bytes of work memory", bytes);
 }
 
@@ -422,7 +429,7 @@ void qn_move_work_end(qn_move_work *w)
 void *qn_move_piece(qn_move_pieces *p, int64_t n, size_t size)
 {
     size_t bytes;
-    void  *out = p->mem ? p->mem + p->at : NULL;
+    void *out = p->mem ? p->mem + p->at : NULL;
 
     if (!qn_size_mul((size_t)n, size, &bytes) || !qn_size_align(bytes, 64, &bytes) || !qn_size_add(p->at, bytes, &p->at)) p->failed = true;
     return out;

@@ -33,10 +33,7 @@ const qn_dim *qn_move_known(qn_infer *c, int32_t i, int32_t *n);
 void qn_move_set_known(qn_infer *c, int32_t n, const qn_dim *elems);
 
 /* d as a number, or false. */
-static inline bool qn_move_number(const qn_infer *c, qn_dim d, int64_t *v)
-{
-    return d != QN_DIM_UNKNOWN && qn_dims_value(c->dims, d, v);
-}
+static inline bool qn_move_number(const qn_infer *c, qn_dim d, int64_t *v) { return d != QN_DIM_UNKNOWN && qn_dims_value(c->dims, d, v); }
 
 /* Element k of integer input i, if it is known as a number: for rows functions, which see no constants but their knowns. */
 bool qn_move_known_at(const qn_infer *c, int32_t i, int32_t k, int64_t *v);
@@ -53,8 +50,8 @@ typedef enum qn_move_how { QN_MOVE_ABSENT, QN_MOVE_UNKNOWN, QN_MOVE_NUMBERS } qn
 
 typedef struct qn_move_list {
     qn_move_how how; /* UNKNOWN: given, but the numbers are not known before the run */
-    int32_t     n;   /* UNKNOWN: -1, or the count if at least that is known */
-    int64_t     v[QN_MOVE_LIST_MAX];
+    int32_t n;       /* UNKNOWN: -1, or the count if at least that is known */
+    int64_t v[QN_MOVE_LIST_MAX];
 } qn_move_list;
 
 /* Attribute `attr` if the node has it (NULL: there is none), else input i (-1: there is none).
@@ -103,13 +100,13 @@ typedef struct qn_move_work {
 /* For lower: scratch of `bytes`, remembered for qn_move_work_begin(). */
 qn_status qn_move_lower_work(qn_lower *lo, size_t bytes, qn_error *err);
 qn_status qn_move_work_begin(const qn_run *r, size_t bytes, qn_move_work *w, qn_error *err);
-void      qn_move_work_end(qn_move_work *w);
+void qn_move_work_end(qn_move_work *w);
 
 /* Work memory cut into pieces: a first walk with mem NULL counts, a second with `at` bytes of memory hands out, in the same order. */
 typedef struct qn_move_pieces {
-    char  *mem; /* NULL: only counting, and every piece is NULL */
+    char *mem; /* NULL: only counting, and every piece is NULL */
     size_t at;
-    bool   failed; /* a size overflowed */
+    bool failed; /* a size overflowed */
 } qn_move_pieces;
 void *qn_move_piece(qn_move_pieces *p, int64_t n, size_t size);
 

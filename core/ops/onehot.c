@@ -33,11 +33,11 @@ static qn_status read_depth(const qn_tensor *t, int64_t *depth, qn_error *err)
 static qn_status onehot_infer(qn_infer *c, qn_error *err)
 {
     const qn_type *x = &c->in[0];
-    int32_t        axis, n;
-    int64_t        v;
-    qn_dim         depth = QN_DIM_UNKNOWN;
-    const qn_dim  *e;
-    qn_status      st;
+    int32_t axis, n;
+    int64_t v;
+    qn_dim depth = QN_DIM_UNKNOWN;
+    const qn_dim *e;
+    qn_status st;
 
     if ((st = qn_move_need(c, 3, err)) != QN_OK) return st;
     if ((st = qn_move_need_dtype(c, 0, NUMERIC, err)) != QN_OK || (st = qn_move_need_dtype(c, 1, NUMERIC, err)) != QN_OK) return st;
@@ -59,14 +59,15 @@ static qn_status onehot_infer(qn_infer *c, qn_error *err)
 static qn_status onehot_dims(const qn_run *r, int32_t o, int32_t *rank, int64_t *dims, qn_error *err)
 {
     const qn_tensor *x = &r->in[0];
-    int32_t          axis;
-    int64_t          depth;
-    qn_status        st;
+    int32_t axis;
+    int64_t depth;
+    qn_status st;
 
     (void)o;
     if (x->rank >= QN_MAX_RANK) return qn_error_set(err, QN_ERR_LIMIT, "output of rank %" PRId32 ", at most %d", x->rank + 1, QN_MAX_RANK);
     if ((st = new_axis(r->node, x->rank, &axis, err)) != QN_OK || (st = read_depth(&r->in[1], &depth, err)) != QN_OK) return st;
-    if (r->in[2].rank != 1 || r->in[2].dims[0] != 2) return qn_error_set(err, QN_ERR_SHAPE, "values do not have shape [2]: off_value, on_value");
+    if (r->in[2].rank != 1 || r->in[2].dims[0] != 2)
+        return qn_error_set(err, QN_ERR_SHAPE, "values do not have shape [2]: off_value, on_value");
     *rank = x->rank + 1;
     for (int32_t a = 0; a <= x->rank; a++) dims[a] = a == axis ? depth : x->dims[a - (a > axis)];
     return QN_OK;
@@ -75,11 +76,11 @@ static qn_status onehot_dims(const qn_run *r, int32_t o, int32_t *rank, int64_t 
 static qn_status onehot_fill(qn_run *r, qn_error *err)
 {
     const qn_tensor *x = &r->in[0], *y = &r->out[0];
-    const size_t     elem = qn_dtype_size(y->dtype);
-    const char      *values = r->in[2].data;
-    int32_t          axis;
-    int64_t          depth, outer, inner;
-    qn_status        st = new_axis(r->node, x->rank, &axis, err);
+    const size_t elem = qn_dtype_size(y->dtype);
+    const char *values = r->in[2].data;
+    int32_t axis;
+    int64_t depth, outer, inner;
+    qn_status st = new_axis(r->node, x->rank, &axis, err);
 
     if (st != QN_OK || qn_tensor_count(y) == 0) return st;
     depth = y->dims[axis];
@@ -88,7 +89,7 @@ static qn_status onehot_fill(qn_run *r, qn_error *err)
     qn_move_fill(y->data, qn_tensor_count(y), elem, values);
     for (int64_t o = 0; o < outer; o++) {
         for (int64_t i = 0; i < inner; i++) {
-            double  v = trunc(qn_move_real(x, o * inner + i));
+            double v = trunc(qn_move_real(x, o * inner + i));
             int64_t k;
 
             if (!(v >= (double)-depth && v < (double)depth)) continue;
@@ -110,8 +111,16 @@ static void onehot_rows(const qn_infer *c, const int32_t *in_axis, int32_t *out_
 }
 
 const qn_op qn_op_one_hot = {
-    .name = "OneHot", .since = 9, .min_in = 3, .max_in = 3, .min_out = 1, .max_out = 1,
-    .infer = onehot_infer, .rows = onehot_rows, .run = onehot_run, .kernels = "move",
+    .name = "OneHot",
+    .since = 9,
+    .min_in = 3,
+    .max_in = 3,
+    .min_out = 1,
+    .max_out = 1,
+    .infer = onehot_infer,
+    .rows = onehot_rows,
+    .run = onehot_run,
+    .kernels = "move",
 };
 
 /* -- EyeLike -------------------------------------------------------------------------------------------------------------- */
@@ -121,17 +130,19 @@ static qn_status eye_dtype(const qn_node *node, qn_dtype like, qn_dtype *out, qn
     const qn_attr *a = qn_node_attr(node, "dtype");
 
     *out = a ? qn_move_onnx_dtype(a->i) : like;
-    if (*out == QN_STRING || (a && *out == QN_DTYPE_NONE)) return qn_error_set(err, QN_ERR_UNSUPPORTED, "dtype %" PRId64 " is unsupported here", a ? a->i : 8);
+    if (*out == QN_STRING || (a && *out == QN_DTYPE_NONE))
+        return qn_error_set(err, QN_ERR_UNSUPPORTED, "dtype %" PRId64 " is unsupported here", a ? a->i : 8);
     return QN_OK;
 }
 
 static qn_status eye_infer(qn_infer *c, qn_error *err)
 {
-    qn_dtype  dtype;
+    qn_dtype dtype;
     qn_status st;
 
     if ((st = qn_move_need(c, 1, err)) != QN_OK || (st = qn_move_need_rank(c, 0, 2, 2, err)) != QN_OK) return st;
-    if ((st = eye_dtype(c->node, c->in[0].dtype, &dtype, err)) != QN_OK || (st = qn_move_type(&c->out[0], dtype, 2, err)) != QN_OK) return st;
+    if ((st = eye_dtype(c->node, c->in[0].dtype, &dtype, err)) != QN_OK || (st = qn_move_type(&c->out[0], dtype, 2, err)) != QN_OK)
+        return st;
     for (int32_t a = 0; a < c->in[0].rank; a++) c->out[0].dims[a] = c->in[0].dims[a];
     return QN_OK;
 }
@@ -139,9 +150,9 @@ static qn_status eye_infer(qn_infer *c, qn_error *err)
 /* 1 in dtype, as bytes. */
 static uint64_t one_of(qn_dtype dtype)
 {
-    const float  f = 1.0f;
+    const float f = 1.0f;
     const double d = 1.0;
-    uint64_t     v = 1; /* every integer type, little-endian */
+    uint64_t v = 1; /* every integer type, little-endian */
 
     if (dtype == QN_F16) v = 0x3c00;
     if (dtype == QN_BF16) v = 0x3f80;
@@ -153,11 +164,11 @@ static uint64_t one_of(qn_dtype dtype)
 static qn_status eye_run(qn_run *r, qn_error *err)
 {
     const qn_tensor *x = &r->in[0];
-    int64_t          k = qn_node_int(r->node, "k", 0);
-    qn_dtype         dtype;
-    uint64_t         one;
-    size_t           elem;
-    qn_status        st = eye_dtype(r->node, x->dtype, &dtype, err);
+    int64_t k = qn_node_int(r->node, "k", 0);
+    qn_dtype dtype;
+    uint64_t one;
+    size_t elem;
+    qn_status st = eye_dtype(r->node, x->dtype, &dtype, err);
 
     if (st != QN_OK) return st;
     if (x->rank != 2) return qn_error_set(err, QN_ERR_SHAPE, "input has rank %" PRId32 ", expected 2", x->rank);
@@ -173,5 +184,12 @@ static qn_status eye_run(qn_run *r, qn_error *err)
 }
 
 const qn_op qn_op_eye_like = {
-    .name = "EyeLike", .since = 9, .min_in = 1, .max_in = 1, .min_out = 1, .max_out = 1, .infer = eye_infer, .run = eye_run,
+    .name = "EyeLike",
+    .since = 9,
+    .min_in = 1,
+    .max_in = 1,
+    .min_out = 1,
+    .max_out = 1,
+    .infer = eye_infer,
+    .run = eye_run,
 };

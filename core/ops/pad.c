@@ -21,7 +21,7 @@ typedef struct pads {
 static qn_status read_mode(const qn_node *node, mode *out, qn_error *err)
 {
     static const char *const names[] = { "constant", "reflect", "edge", "wrap" };
-    const char              *s = qn_node_str(node, "mode", "constant");
+    const char *s = qn_node_str(node, "mode", "constant");
 
     for (int i = 0; i < 4; i++) {
         *out = (mode)i;
@@ -33,7 +33,7 @@ static qn_status read_mode(const qn_node *node, mode *out, qn_error *err)
 /* The two lists as one pair of numbers an axis. */
 static qn_status spread(const qn_move_list *list, qn_move_list *axes, int32_t rank, pads *p, qn_error *err)
 {
-    int32_t   n = axes->how == QN_MOVE_ABSENT ? rank : axes->n;
+    int32_t n = axes->how == QN_MOVE_ABSENT ? rank : axes->n;
     qn_status st;
 
     *p = (pads){ 0 };
@@ -53,7 +53,8 @@ static qn_status padded(int64_t d, int32_t axis, const pads *p, int64_t *out, qn
     int64_t v;
 
     if (!qn_i64_add(d, p->begin[axis], &v) || !qn_i64_add(v, p->end[axis], &v) || v < 0 || p->begin[axis] < -d || p->end[axis] < -d)
-        return qn_error_set(err, QN_ERR_SHAPE, "axis %" PRId32 " of size %" PRId64 " padded by %" PRId64 " and %" PRId64, axis, d, p->begin[axis], p->end[axis]);
+        return qn_error_set(err, QN_ERR_SHAPE, "axis %" PRId32 " of size %" PRId64 " padded by %" PRId64 " and %" PRId64, axis, d,
+                            p->begin[axis], p->end[axis]);
     *out = v;
     return QN_OK;
 }
@@ -63,24 +64,24 @@ static qn_status padded(int64_t d, int32_t axis, const pads *p, int64_t *out, qn
 /* Pads that are expressions, without axes: d + begin + end. */
 static void symbolic_dims(qn_infer *c)
 {
-    int32_t       n, rank = c->in[0].rank;
+    int32_t n, rank = c->in[0].rank;
     const qn_dim *e = qn_move_known(c, 1, &n);
 
     if (!e || n != 2 * rank || qn_infer_has(c, 3)) return;
-    for (int32_t a = 0; a < rank; a++)
-        c->out[0].dims[a] = qn_dims_add(c->dims, qn_dims_add(c->dims, c->in[0].dims[a], e[a]), e[rank + a]);
+    for (int32_t a = 0; a < rank; a++) c->out[0].dims[a] = qn_dims_add(c->dims, qn_dims_add(c->dims, c->in[0].dims[a], e[a]), e[rank + a]);
 }
 
 static qn_status pad_infer(qn_infer *c, qn_error *err)
 {
     const qn_type *x = &c->in[0];
-    qn_move_list   list, axes;
-    mode           how;
-    pads           p;
-    qn_status      st;
+    qn_move_list list, axes;
+    mode how;
+    pads p;
+    qn_status st;
 
     if ((st = qn_move_need(c, c->node->opset >= 11 ? 2 : 1, err)) != QN_OK || (st = read_mode(c->node, &how, err)) != QN_OK) return st;
-    if ((st = qn_move_list_infer(c, "pads", 1, &list, err)) != QN_OK || (st = qn_move_list_infer(c, NULL, 3, &axes, err)) != QN_OK) return st;
+    if ((st = qn_move_list_infer(c, "pads", 1, &list, err)) != QN_OK || (st = qn_move_list_infer(c, NULL, 3, &axes, err)) != QN_OK)
+        return st;
     if (list.how == QN_MOVE_ABSENT) return qn_error_set(err, QN_ERR_INVALID, "pads are left out");
     if (qn_infer_has(c, 2) && c->in[2].dtype != QN_DTYPE_NONE && x->dtype != QN_DTYPE_NONE && c->in[2].dtype != x->dtype)
         return qn_error_set(err, QN_ERR_DTYPE, "data is %s, the constant is %s", qn_dtype_name(x->dtype), qn_dtype_name(c->in[2].dtype));
@@ -98,7 +99,8 @@ static qn_status pad_infer(qn_infer *c, qn_error *err)
             if ((st = padded(v, a, &p, &v, err)) != QN_OK) return st;
             c->out[0].dims[a] = qn_dims_const(c->dims, v);
         } else {
-            c->out[0].dims[a] = qn_dims_add(c->dims, qn_dims_add(c->dims, x->dims[a], qn_dims_const(c->dims, p.begin[a])), qn_dims_const(c->dims, p.end[a]));
+            c->out[0].dims[a] = qn_dims_add(c->dims, qn_dims_add(c->dims, x->dims[a], qn_dims_const(c->dims, p.begin[a])),
+                                            qn_dims_const(c->dims, p.end[a]));
         }
     }
     return QN_OK;
@@ -109,7 +111,7 @@ static qn_status pad_infer(qn_infer *c, qn_error *err)
 static qn_status read_pads(const qn_run *r, pads *p, qn_error *err)
 {
     qn_move_list list, axes;
-    qn_status    st;
+    qn_status st;
 
     if ((st = qn_move_list_run(r, "pads", 1, &list, err)) != QN_OK || (st = qn_move_list_run(r, NULL, 3, &axes, err)) != QN_OK) return st;
     return spread(&list, &axes, r->in[0].rank, p, err);
@@ -118,8 +120,8 @@ static qn_status read_pads(const qn_run *r, pads *p, qn_error *err)
 static qn_status pad_dims(const qn_run *r, int32_t o, int32_t *rank, int64_t *dims, qn_error *err)
 {
     const qn_tensor *x = &r->in[0];
-    pads             p;
-    qn_status        st = read_pads(r, &p, err);
+    pads p;
+    qn_status st = read_pads(r, &p, err);
 
     (void)o;
     *rank = x->rank;
@@ -131,9 +133,9 @@ static qn_status pad_dims(const qn_run *r, int32_t o, int32_t *rank, int64_t *di
 static qn_status constant(const qn_run *r, uint64_t *value, qn_error *err)
 {
     const qn_tensor *x = &r->in[0];
-    float            f = qn_node_float(r->node, "value", 0.0f);
-    double           d = (double)f;
-    uint16_t         h;
+    float f = qn_node_float(r->node, "value", 0.0f);
+    double d = (double)f;
+    uint16_t h;
 
     *value = 0;
     if (r->node->opset >= 11) {
@@ -203,10 +205,10 @@ static size_t table_bytes(const qn_tensor *y)
 static qn_status pad_by_table(qn_run *r, mode how, const pads *p, qn_error *err)
 {
     const qn_tensor *x = &r->in[0], *y = &r->out[0];
-    int64_t          strides[QN_MAX_RANK], *t;
-    qn_move_tables   tables = { .rank = y->rank };
-    qn_move_work     work;
-    qn_status        st = qn_move_work_begin(r, table_bytes(y), &work, err);
+    int64_t strides[QN_MAX_RANK], *t;
+    qn_move_tables tables = { .rank = y->rank };
+    qn_move_work work;
+    qn_status st = qn_move_work_begin(r, table_bytes(y), &work, err);
 
     if (st != QN_OK) return st;
     t = work.mem;
@@ -228,13 +230,13 @@ static qn_status pad_by_table(qn_run *r, mode how, const pads *p, qn_error *err)
 static qn_status pad_fill(qn_run *r, qn_error *err)
 {
     const qn_tensor *x = &r->in[0], *y = &r->out[0];
-    const size_t     elem = qn_dtype_size(x->dtype);
-    uint64_t         value;
-    mode             how;
-    pads             p;
-    qn_move          m;
-    int64_t          from, to;
-    qn_status        st;
+    const size_t elem = qn_dtype_size(x->dtype);
+    uint64_t value;
+    mode how;
+    pads p;
+    qn_move m;
+    int64_t from, to;
+    qn_status st;
 
     if ((st = read_pads(r, &p, err)) != QN_OK || (st = read_mode(r->node, &how, err)) != QN_OK) return st;
     if (qn_tensor_count(y) == 0) return QN_OK;
@@ -254,7 +256,7 @@ static qn_status pad_run(qn_run *r, qn_error *err) { return qn_move_run(r, 0, pa
 
 static qn_status pad_lower(qn_lower *lo, qn_error *err)
 {
-    mode      how;
+    mode how;
     qn_status st = read_mode(lo->node, &how, err);
 
     if (st != QN_OK || how == MODE_CONSTANT || lo->out[0].rank < 0) return st;
@@ -264,8 +266,8 @@ static qn_status pad_lower(qn_lower *lo, qn_error *err)
 /* The pads of one axis as far as they are known numbers. */
 static bool pads_of_axis(const qn_infer *c, int32_t axis, int64_t *begin, int64_t *end)
 {
-    int32_t        rank = c->in[0].rank, at = axis, n = rank;
-    int64_t        len, v;
+    int32_t rank = c->in[0].rank, at = axis, n = rank;
+    int64_t len, v;
     const int64_t *attr = qn_node_ints(c->node, "pads", &len);
 
     if (attr) {
@@ -296,6 +298,15 @@ static void pad_rows(const qn_infer *c, const int32_t *in_axis, int32_t *out_axi
 }
 
 const qn_op qn_op_pad = {
-    .name = "Pad", .since = 2, .min_in = 1, .max_in = 4, .min_out = 1, .max_out = 1,
-    .infer = pad_infer, .rows = pad_rows, .lower = pad_lower, .run = pad_run, .kernels = "move",
+    .name = "Pad",
+    .since = 2,
+    .min_in = 1,
+    .max_in = 4,
+    .min_out = 1,
+    .max_out = 1,
+    .infer = pad_infer,
+    .rows = pad_rows,
+    .lower = pad_lower,
+    .run = pad_run,
+    .kernels = "move",
 };

@@ -1,9 +1,9 @@
-/* core/ops/qgemm.c - com.microsoft QGemm, and quern.QGemm with a Relu in the requantization.
+/* core/ops/qgemm.c - com.microsoft QGemm, and quern.QGemm, the same as lowering makes it.
  * Spec   ONNX Runtime contrib ops, QGemm 1: A, a_scale, a_zp, B, b_scale, b_zp, C (s32, broadcasts to [m, n]; may be left out), y_scale,
  *        y_zp (both or neither) -> u8 or s8, or f32 without y_scale. Attributes transA, transB, alpha.
- *        Scale and zero point of B: one, or one per column.  quern.QGemm: and relu (0 or 1).
+ *        Scale and zero point of B: one, or one per column.
  * Value  exact s32 sums plus C; times ((alpha * a_scale) * b_scale[j]) / y_scale in f32; to nearest even; plus y_zp; saturated; or
- *        without the division as f32, Relu after. As ONNX Runtime. */
+ *        without the division as f32. As ONNX Runtime. */
 #include "core/base/checked.h"
 #include "core/ops/linear.h"
 
@@ -16,7 +16,7 @@ enum { IN_A, IN_A_SCALE, IN_A_ZERO, IN_B, IN_B_SCALE, IN_B_ZERO, IN_C, IN_Y_SCAL
 typedef struct state {
     const qn_qgemm_kernel *kernel;
     const void *packed; /* NULL: packed on each run, at the start of scratch */
-    bool trans_a, trans_b, relu;
+    bool trans_a, trans_b;
     float alpha;
     size_t mult_at, zero_at, a_at, sum_at; /* in scratch */
 } state;
@@ -148,7 +148,6 @@ static qn_status lower(qn_lower *lo, qn_error *err)
     if (st != QN_OK) return st;
     s->trans_a = qn_node_int(lo->node, "transA", 0) != 0;
     s->trans_b = qn_node_int(lo->node, "transB", 0) != 0;
-    s->relu = qn_node_int(lo->node, "relu", 0) != 0;
     s->alpha = qn_node_float(lo->node, "alpha", 1);
     s->kernel = qn_qgemm_pick(lo->cpu);
     lo->state = s;
@@ -233,7 +232,6 @@ static void fill_quantization(const qn_run *r, const state *s, const sizes *z, q
     g->c_zero = qn_linear_zero(&r->in[IN_Y_ZERO]);
     g->c_lo = g->out == QN_QOUT_S8 ? -128 : 0;
     g->c_hi = g->c_lo + 255;
-    if (s->relu) g->c_lo = g->c_zero;
 }
 
 static void fill_operands(const qn_run *r, const state *s, const sizes *z, qn_qgemm_args *g)
@@ -281,11 +279,6 @@ static qn_status run(qn_run *r, qn_error *err)
         to_sums.c = sums;
         s->kernel->run(&to_sums, r->team);
         add_c_and_store(s, &z, c, &g, sums);
-    }
-    if (s->relu && g.out == QN_QOUT_F32) {
-        float *y = r->out[0].data;
-
-        for (int64_t i = 0; i < z.m * z.n; i++) y[i] = y[i] < 0 ? 0.0f : y[i];
     }
     return QN_OK;
 }

@@ -1,7 +1,6 @@
-/* core/ops/qlinear_conv.c - QLinearConv, ConvInteger, and quern.QConv with a Relu in the requantization.
+/* core/ops/qlinear_conv.c - QLinearConv and ConvInteger.
  * Spec   ONNX QLinearConv 10: x, x_scale, x_zp, w, w_scale, w_zp, y_scale, y_zp, B (s32); scale and zero point of w one or one per
  *        output channel. ConvInteger 10: x, w, x_zp, w_zp -> s32. u8 and s8 in every mix.
- *        quern.QConv: QLinearConv with attribute relu (0 or 1): the output is at least its zero point.
  * Value  exact s32 sums plus B; times (x_scale * w_scale[o]) / y_scale in f32; to nearest even; plus y_zp; saturated. As ONNX Runtime. */
 #include "core/base/checked.h"
 #include "core/ops/linear.h"
@@ -208,7 +207,6 @@ static qn_status qconv_run(qn_run *r, qn_error *err)
         a.y_zero = qn_linear_zero(&r->in[l->y_zero]);
         a.y_lo = a.y_signed ? -128 : 0;
         a.y_hi = a.y_lo + 255;
-        if (qn_node_int(r->node, "relu", 0)) a.y_lo = a.y_zero;
     }
     if (!s->packed) {
         char *packed = (char *)r->scratch + s->packed_at;
@@ -224,21 +222,6 @@ const qn_op qn_op_qlinear_conv = {
     .domain = "",
     .name = "QLinearConv",
     .since = 10,
-    .min_in = 8,
-    .max_in = 9,
-    .min_out = 1,
-    .max_out = 1,
-    .infer = linear_infer,
-    .rows = qn_rows_leading,
-    .lower = qconv_lower,
-    .run = qconv_run,
-    .kernels = "conv",
-};
-
-const qn_op qn_op_qconv = {
-    .domain = "quern",
-    .name = "QConv",
-    .since = 1,
     .min_in = 8,
     .max_in = 9,
     .min_out = 1,

@@ -21,7 +21,7 @@
 typedef enum kind { RNN, LSTM, GRU } kind;
 
 typedef struct act {
-    int   how; /* index into act_names */
+    int how; /* index into act_names */
     float alpha, beta;
 } act;
 
@@ -30,25 +30,43 @@ enum { IN_X, IN_W, IN_R, IN_B, IN_LENS, IN_H, IN_C, IN_P };
 enum { OUT_Y, OUT_H, OUT_C };
 
 typedef struct cell {
-    kind    kind;
+    kind kind;
     int32_t gates, dirs, n_acts; /* n_acts: functions of one direction */
-    bool    reverse_only, batch_first, input_forget, reset_after;
+    bool reverse_only, batch_first, input_forget, reset_after;
     int64_t seq, batch, in, h;
-    float   clip; /* infinity: none */
-    act     acts[2][3];
+    float clip; /* infinity: none */
+    act acts[2][3];
 } cell;
 
-static const char *const act_names[] = { "Relu", "Tanh", "Sigmoid", "Affine", "LeakyRelu", "ThresholdedRelu", "ScaledTanh", "HardSigmoid", "Elu", "Softsign", "Softplus" };
-enum { ACT_RELU, ACT_TANH, ACT_SIGMOID, ACT_AFFINE, ACT_LEAKY, ACT_THRESHOLD, ACT_SCALED_TANH, ACT_HARD_SIGMOID, ACT_ELU, ACT_SOFTSIGN, ACT_SOFTPLUS, ACT_COUNT };
-static const struct { float alpha, beta; } act_defaults[ACT_COUNT] = {
-    [ACT_AFFINE] = { 1, 0 }, [ACT_LEAKY] = { 0.01f, 0 }, [ACT_THRESHOLD] = { 1, 0 }, [ACT_SCALED_TANH] = { 1, 1 }, [ACT_HARD_SIGMOID] = { 0.2f, 0.5f }, [ACT_ELU] = { 1, 0 },
+static const char *const act_names[] = { "Relu",       "Tanh",        "Sigmoid", "Affine",   "LeakyRelu", "ThresholdedRelu",
+                                         "ScaledTanh", "HardSigmoid", "Elu",     "Softsign", "Softplus" };
+enum {
+    ACT_RELU,
+    ACT_TANH,
+    ACT_SIGMOID,
+    ACT_AFFINE,
+    ACT_LEAKY,
+    ACT_THRESHOLD,
+    ACT_SCALED_TANH,
+    ACT_HARD_SIGMOID,
+    ACT_ELU,
+    ACT_SOFTSIGN,
+    ACT_SOFTPLUS,
+    ACT_COUNT
+};
+static const struct {
+    float alpha, beta;
+} act_defaults[ACT_COUNT] = {
+    [ACT_AFFINE] = { 1, 0 },      [ACT_LEAKY] = { 0.01f, 0 },          [ACT_THRESHOLD] = { 1, 0 },
+    [ACT_SCALED_TANH] = { 1, 1 }, [ACT_HARD_SIGMOID] = { 0.2f, 0.5f }, [ACT_ELU] = { 1, 0 },
 };
 
 static kind kind_of(const qn_node *node) { return node->op_type[0] == 'R' ? RNN : node->op_type[0] == 'L' ? LSTM : GRU; }
 
 /* -- attributes ----------------------------------------------------------------------------------------------------------- */
 
-static qn_status read_act(const char *name, const float *alphas, int64_t n_alpha, const float *betas, int64_t n_beta, int64_t at, act *a, qn_error *err)
+static qn_status read_act(const char *name, const float *alphas, int64_t n_alpha, const float *betas, int64_t n_beta, int64_t at, act *a,
+                          qn_error *err)
 {
     for (int i = 0; i < ACT_COUNT; i++) {
         if (strcasecmp(name, act_names[i]) != 0) continue;
@@ -63,16 +81,17 @@ static qn_status read_act(const char *name, const float *alphas, int64_t n_alpha
 static qn_status read_acts(const qn_node *node, cell *c, qn_error *err)
 {
     static const char *const defaults[][3] = { { "Tanh" }, { "Sigmoid", "Tanh", "Tanh" }, { "Sigmoid", "Tanh" } };
-    const qn_attr           *names = qn_node_attr(node, "activations");
-    int64_t                  n_alpha, n_beta;
-    const float             *alpha = qn_node_floats(node, "activation_alpha", &n_alpha), *beta = qn_node_floats(node, "activation_beta", &n_beta);
-    qn_status                st = QN_OK;
+    const qn_attr *names = qn_node_attr(node, "activations");
+    int64_t n_alpha, n_beta;
+    const float *alpha = qn_node_floats(node, "activation_alpha", &n_alpha), *beta = qn_node_floats(node, "activation_beta", &n_beta);
+    qn_status st = QN_OK;
 
     c->n_acts = c->kind == RNN ? 1 : c->kind == LSTM ? 3 : 2;
     if (names && (names->type != QN_ATTR_STRINGS || names->n != (int64_t)c->dirs * c->n_acts))
         return qn_error_set(err, QN_ERR_INVALID, "activations has %" PRId64 " names, expected %" PRId32, names->n, c->dirs * c->n_acts);
     for (int32_t i = 0; st == QN_OK && i < c->dirs * c->n_acts; i++)
-        st = read_act(names ? names->strings[i] : defaults[c->kind][i % c->n_acts], alpha, n_alpha, beta, n_beta, i, &c->acts[i / c->n_acts][i % c->n_acts], err);
+        st = read_act(names ? names->strings[i] : defaults[c->kind][i % c->n_acts], alpha, n_alpha, beta, n_beta, i,
+                      &c->acts[i / c->n_acts][i % c->n_acts], err);
     return st;
 }
 
@@ -82,9 +101,12 @@ static qn_status read_attrs(const qn_node *node, cell *c, qn_error *err)
 
     *c = (cell){ .kind = kind_of(node), .dirs = 1 };
     c->gates = c->kind == RNN ? 1 : c->kind == LSTM ? 4 : 3;
-    if (strcmp(direction, "bidirectional") == 0) c->dirs = 2;
-    else if (strcmp(direction, "reverse") == 0) c->reverse_only = true;
-    else if (strcmp(direction, "forward") != 0) return qn_error_set(err, QN_ERR_INVALID, "direction is \"%.32s\", expected forward, reverse or bidirectional", direction);
+    if (strcmp(direction, "bidirectional") == 0)
+        c->dirs = 2;
+    else if (strcmp(direction, "reverse") == 0)
+        c->reverse_only = true;
+    else if (strcmp(direction, "forward") != 0)
+        return qn_error_set(err, QN_ERR_INVALID, "direction is \"%.32s\", expected forward, reverse or bidirectional", direction);
     c->batch_first = qn_node_int(node, "layout", 0) != 0;
     c->input_forget = qn_node_int(node, "input_forget", 0) != 0;
     c->reset_after = qn_node_int(node, "linear_before_reset", 0) != 0;
@@ -98,40 +120,48 @@ static qn_status read_attrs(const qn_node *node, cell *c, qn_error *err)
 static qn_status recurrent_infer(qn_infer *c, qn_error *err)
 {
     static const int8_t ranks[] = { 3, 3, 3, 2, 1, 3, 3, 2 };
-    cell                k;
-    const qn_type      *x = &c->in[IN_X];
-    qn_dim              seq = QN_DIM_UNKNOWN, batch = QN_DIM_UNKNOWN, h = QN_DIM_UNKNOWN, dirs;
-    int64_t             hidden = qn_node_int(c->node, "hidden_size", 0);
-    qn_status           st;
+    cell k;
+    const qn_type *x = &c->in[IN_X];
+    qn_dim seq = QN_DIM_UNKNOWN, batch = QN_DIM_UNKNOWN, h = QN_DIM_UNKNOWN, dirs;
+    int64_t hidden = qn_node_int(c->node, "hidden_size", 0);
+    qn_status st;
 
     if ((st = qn_move_need(c, 3, err)) != QN_OK || (st = read_attrs(c->node, &k, err)) != QN_OK) return st;
     for (int32_t i = 0; i < c->node->n_in; i++) {
-        if ((st = qn_move_need_rank(c, i, ranks[i], ranks[i], err)) != QN_OK || (st = qn_move_need_dtype(c, i, i == IN_LENS ? 1u << QN_I32 : 1u << QN_F32, err)) != QN_OK) return st;
+        if ((st = qn_move_need_rank(c, i, ranks[i], ranks[i], err)) != QN_OK ||
+            (st = qn_move_need_dtype(c, i, i == IN_LENS ? 1u << QN_I32 : 1u << QN_F32, err)) != QN_OK)
+            return st;
     }
     if (x->rank == 3) {
         seq = x->dims[k.batch_first ? 1 : 0];
         batch = x->dims[k.batch_first ? 0 : 1];
     }
     if (hidden > 0) h = qn_dims_const(c->dims, hidden);
-    if (c->in[IN_R].rank == 3 && !qn_move_join(c, h, c->in[IN_R].dims[2], true, &h)) return qn_error_set(err, QN_ERR_SHAPE, "R does not fit hidden_size %" PRId64, hidden);
+    if (c->in[IN_R].rank == 3 && !qn_move_join(c, h, c->in[IN_R].dims[2], true, &h))
+        return qn_error_set(err, QN_ERR_SHAPE, "R does not fit hidden_size %" PRId64, hidden);
     dirs = qn_dims_const(c->dims, k.dirs);
     for (int32_t o = 0; o < c->node->n_out; o++) {
-        const qn_dim first[] = { seq, dirs, batch, h }, y_batch[] = { batch, seq, dirs, h }, state[] = { dirs, batch, h }, s_batch[] = { batch, dirs, h };
+        const qn_dim first[] = { seq, dirs, batch, h }, y_batch[] = { batch, seq, dirs, h }, state[] = { dirs, batch, h },
+                     s_batch[] = { batch, dirs, h };
 
         if (c->node->out[o] == QN_NONE) continue;
         if ((st = qn_move_type(&c->out[o], QN_F32, o == OUT_Y ? 4 : 3, err)) != QN_OK) return st;
-        memcpy(c->out[o].dims, o == OUT_Y ? (k.batch_first ? y_batch : first) : k.batch_first ? s_batch : state, (size_t)c->out[o].rank * sizeof *first);
+        memcpy(c->out[o].dims,
+               o == OUT_Y      ? (k.batch_first ? y_batch : first)
+               : k.batch_first ? s_batch
+                               : state,
+               (size_t)c->out[o].rank * sizeof *first);
     }
     return QN_OK;
 }
 
 static void recurrent_rows(const qn_infer *c, const int32_t *in_axis, int32_t *out_axis)
 {
-    const bool    first = qn_node_int(c->node, "layout", 0) != 0;
+    const bool first = qn_node_int(c->node, "layout", 0) != 0;
     const int32_t axis = first ? 0 : 1;
 
     for (int32_t i = 0; i < c->node->n_in; i++) {
-        const bool    per_row = i == IN_X || i >= IN_LENS;
+        const bool per_row = i == IN_X || i >= IN_LENS;
         const int32_t want = !per_row || i == IN_P ? QN_ROWS_NONE : i == IN_LENS ? 0 : axis;
 
         if (c->node->in[i] != QN_NONE && in_axis[i] != want) return;
@@ -146,50 +176,61 @@ static qn_status check_shape(const qn_run *r, int32_t i, int32_t rank, const int
     char have[96], want[96];
 
     if (!qn_move_has(r, i) || (r->in[i].rank == rank && memcmp(r->in[i].dims, dims, (size_t)rank * sizeof *dims) == 0)) return QN_OK;
-    return qn_error_set(err, QN_ERR_SHAPE, "input %" PRId32 " is %s, expected %s", i, qn_shape_print(r->in[i].rank, r->in[i].dims, have, sizeof have), qn_shape_print(rank, dims, want, sizeof want));
+    return qn_error_set(err, QN_ERR_SHAPE, "input %" PRId32 " is %s, expected %s", i,
+                        qn_shape_print(r->in[i].rank, r->in[i].dims, have, sizeof have), qn_shape_print(rank, dims, want, sizeof want));
 }
 
 static qn_status resolve(const qn_run *r, cell *c, qn_error *err)
 {
     const qn_tensor *x = &r->in[IN_X];
-    int64_t          gh;
-    qn_status        st = read_attrs(r->node, c, err);
+    int64_t gh;
+    qn_status st = read_attrs(r->node, c, err);
 
     if (st != QN_OK) return st;
-    if (x->rank != 3 || r->in[IN_R].rank != 3) return qn_error_set(err, QN_ERR_SHAPE, "X has rank %" PRId32 ", R %" PRId32 ", expected 3", x->rank, r->in[IN_R].rank);
+    if (x->rank != 3 || r->in[IN_R].rank != 3)
+        return qn_error_set(err, QN_ERR_SHAPE, "X has rank %" PRId32 ", R %" PRId32 ", expected 3", x->rank, r->in[IN_R].rank);
     c->seq = x->dims[c->batch_first ? 1 : 0];
     c->batch = x->dims[c->batch_first ? 0 : 1];
     c->in = x->dims[2];
     c->h = r->in[IN_R].dims[2];
-    if (!qn_i64_mul(c->gates, c->h, &gh) || !qn_i64_mul(2, gh, &(int64_t){ 0 })) return qn_error_set(err, QN_ERR_LIMIT, "hidden size %" PRId64, c->h);
-    if (qn_node_int(r->node, "hidden_size", c->h) != c->h) return qn_error_set(err, QN_ERR_SHAPE, "R is for hidden size %" PRId64 ", the attribute says another", c->h);
-    if ((st = check_shape(r, IN_W, 3, (const int64_t[]){ c->dirs, gh, c->in }, err)) != QN_OK || (st = check_shape(r, IN_R, 3, (const int64_t[]){ c->dirs, gh, c->h }, err)) != QN_OK ||
-        (st = check_shape(r, IN_B, 2, (const int64_t[]){ c->dirs, 2 * gh }, err)) != QN_OK || (st = check_shape(r, IN_LENS, 1, &c->batch, err)) != QN_OK ||
+    if (!qn_i64_mul(c->gates, c->h, &gh) || !qn_i64_mul(2, gh, &(int64_t){ 0 }))
+        return qn_error_set(err, QN_ERR_LIMIT, "hidden size %" PRId64, c->h);
+    if (qn_node_int(r->node, "hidden_size", c->h) != c->h)
+        return qn_error_set(err, QN_ERR_SHAPE, "R is for hidden size %" PRId64 ", the attribute says another", c->h);
+    if ((st = check_shape(r, IN_W, 3, (const int64_t[]){ c->dirs, gh, c->in }, err)) != QN_OK ||
+        (st = check_shape(r, IN_R, 3, (const int64_t[]){ c->dirs, gh, c->h }, err)) != QN_OK ||
+        (st = check_shape(r, IN_B, 2, (const int64_t[]){ c->dirs, 2 * gh }, err)) != QN_OK ||
+        (st = check_shape(r, IN_LENS, 1, &c->batch, err)) != QN_OK ||
         (st = check_shape(r, IN_P, 2, (const int64_t[]){ c->dirs, 3 * c->h }, err)) != QN_OK)
         return st;
     for (int32_t i = IN_H; i <= IN_C; i++)
-        if ((st = check_shape(r, i, 3, c->batch_first ? (const int64_t[]){ c->batch, c->dirs, c->h } : (const int64_t[]){ c->dirs, c->batch, c->h }, err)) != QN_OK) return st;
+        if ((st = check_shape(r, i, 3,
+                              c->batch_first ? (const int64_t[]){ c->batch, c->dirs, c->h } : (const int64_t[]){ c->dirs, c->batch, c->h },
+                              err)) != QN_OK)
+            return st;
     for (int64_t b = 0; qn_move_has(r, IN_LENS) && b < c->batch && r->in[IN_LENS].data; b++) {
         int64_t n = qn_move_int(&r->in[IN_LENS], b);
 
-        if (n < 0 || n > c->seq) return qn_error_set(err, QN_ERR_RANGE, "sequence_lens[%" PRId64 "] is %" PRId64 ", the sequence has %" PRId64 " steps", b, n, c->seq);
+        if (n < 0 || n > c->seq)
+            return qn_error_set(err, QN_ERR_RANGE, "sequence_lens[%" PRId64 "] is %" PRId64 ", the sequence has %" PRId64 " steps", b, n,
+                                c->seq);
     }
     return QN_OK;
 }
 
 /* One direction at work. */
 typedef struct lane {
-    const cell    *c;
-    const qn_run  *run;
-    const qn_gemm_kernel    *gemm;
-    const qn_vmath_kernel   *vmath;
+    const cell *c;
+    const qn_run *run;
+    const qn_gemm_kernel *gemm;
+    const qn_vmath_kernel *vmath;
     const qn_eltwise_kernel *eltwise;
-    int32_t        dir;
-    float         *w, *r, *r_h;  /* packed: in x (g h), h x (g h) (GRU before reset: h x 2h), GRU: h x h */
-    float         *xw;           /* [seq * batch, g h] in the order of X */
-    float         *rec;          /* [batch, g h] */
-    float         *h, *cell, *reset, *rec_h; /* [batch, h] each */
-    float         *tmp;          /* [2 h] */
+    int32_t dir;
+    float *w, *r, *r_h;              /* packed: in x (g h), h x (g h) (GRU before reset: h x 2h), GRU: h x h */
+    float *xw;                       /* [seq * batch, g h] in the order of X */
+    float *rec;                      /* [batch, g h] */
+    float *h, *cell, *reset, *rec_h; /* [batch, h] each */
+    float *tmp;                      /* [2 h] */
 } lane;
 
 static int64_t gh(const cell *c) { return c->gates * c->h; }
@@ -198,11 +239,14 @@ static int64_t rec_columns(const cell *c) { return c->kind == GRU && !c->reset_a
 
 static void lane_memory(const cell *c, qn_move_pieces *p, lane *l)
 {
-    size_t  w = 0, r = 0, rh = 0;
+    size_t w = 0, r = 0, rh = 0;
     int64_t rows, state, wide;
 
-    if (!qn_gemm_packed_bytes(c->in, gh(c), &w) || !qn_gemm_packed_bytes(c->h, rec_columns(c), &r) || !qn_gemm_packed_bytes(c->h, c->h, &rh)) p->failed = true;
-    if (!qn_i64_mul(c->seq, c->batch, &rows) || !qn_i64_mul(rows, gh(c), &rows) || !qn_i64_mul(c->batch, c->h, &state) || !qn_i64_mul(c->batch, gh(c), &wide)) {
+    if (!qn_gemm_packed_bytes(c->in, gh(c), &w) || !qn_gemm_packed_bytes(c->h, rec_columns(c), &r) ||
+        !qn_gemm_packed_bytes(c->h, c->h, &rh))
+        p->failed = true;
+    if (!qn_i64_mul(c->seq, c->batch, &rows) || !qn_i64_mul(rows, gh(c), &rows) || !qn_i64_mul(c->batch, c->h, &state) ||
+        !qn_i64_mul(c->batch, gh(c), &wide)) {
         p->failed = true;
         return;
     }
@@ -234,18 +278,21 @@ static void multiply(const lane *l, const float *a, int64_t m, int64_t k, const 
     qn_gemm_args g = { .m = m, .n = n, .k = k, .a = a, .lda = k, .b = packed, .c = y, .ldc = n };
 
     if (m == 0 || n == 0) return;
-    if (k == 0) memset(y, 0, (size_t)(m * n) * sizeof *y);
-    else l->gemm->run(&g, l->run->team);
+    if (k == 0)
+        memset(y, 0, (size_t)(m * n) * sizeof *y);
+    else
+        l->gemm->run(&g, l->run->team);
 }
 
-static void activate(const lane *l, int32_t which, float *x)
+/* `clip`: not for h(C) of an LSTM, as ONNX Runtime has it: the clip bounds what comes from products. */
+static void activate(const lane *l, int32_t which, bool clip, float *x)
 {
-    const act          *a = &l->c->acts[l->dir][which];
-    const int64_t       n = l->c->h;
+    const act *a = &l->c->acts[l->dir][which];
+    const int64_t n = l->c->h;
     qn_unary_fn *const *u = l->eltwise->unary;
     qn_vmath_fn *const *v = l->vmath->run;
 
-    if (l->c->clip < INFINITY) u[QN_UNARY_CLIP](x, x, n, -l->c->clip, l->c->clip);
+    if (clip && l->c->clip < INFINITY) u[QN_UNARY_CLIP](x, x, n, -l->c->clip, l->c->clip);
     switch (a->how) {
     case ACT_RELU: u[QN_UNARY_RELU](x, x, n, 0, 0); break;
     case ACT_TANH: v[QN_VMATH_TANH](x, x, n, 0, 0); break;
@@ -282,18 +329,18 @@ static const float *bias_of(const lane *l, bool recurrent)
 static void step_rnn(lane *l, int64_t b, float *g)
 {
     const int64_t h = l->c->h;
-    const float  *wb = bias_of(l, false), *rb = bias_of(l, true);
+    const float *wb = bias_of(l, false), *rb = bias_of(l, true);
 
     add(g, l->rec + b * h, wb, h);
     add(g, rb, NULL, h);
-    activate(l, 0, g);
+    activate(l, 0, true, g);
     memcpy(l->h + b * h, g, (size_t)h * sizeof *g);
 }
 
 static void peep(const lane *l, int64_t gate, const float *state, float *g)
 {
     const int64_t h = l->c->h;
-    const float  *p;
+    const float *p;
 
     if (!qn_move_has(l->run, IN_P)) return;
     p = (const float *)l->run->in[IN_P].data + (l->dir * 3 + gate) * h;
@@ -303,22 +350,23 @@ static void peep(const lane *l, int64_t gate, const float *state, float *g)
 static void step_lstm(lane *l, int64_t b, float *g)
 {
     const int64_t h = l->c->h;
-    float        *i = g, *o = g + h, *f = g + 2 * h, *n = g + 3 * h, *state = l->cell + b * h, *y = l->h + b * h;
+    float *i = g, *o = g + h, *f = g + 2 * h, *n = g + 3 * h, *state = l->cell + b * h, *y = l->h + b * h;
 
     add(g, l->rec + b * 4 * h, bias_of(l, false), 4 * h);
     add(g, bias_of(l, true), NULL, 4 * h);
     peep(l, 0, state, i);
     peep(l, 2, state, f);
-    activate(l, 0, i);
+    activate(l, 0, true, i);
     if (l->c->input_forget)
         for (int64_t j = 0; j < h; j++) f[j] = 1 - i[j];
-    else activate(l, 0, f);
-    activate(l, 1, n);
+    else
+        activate(l, 0, true, f);
+    activate(l, 1, true, n);
     for (int64_t j = 0; j < h; j++) state[j] = f[j] * state[j] + i[j] * n[j];
     peep(l, 1, state, o);
-    activate(l, 0, o);
+    activate(l, 0, true, o);
     memcpy(l->tmp, state, (size_t)h * sizeof *state);
-    activate(l, 2, l->tmp);
+    activate(l, 2, false, l->tmp);
     for (int64_t j = 0; j < h; j++) y[j] = o[j] * l->tmp[j];
 }
 
@@ -326,20 +374,20 @@ static void step_lstm(lane *l, int64_t b, float *g)
 static void step_gru_gates(lane *l, int64_t b, float *g)
 {
     const int64_t h = l->c->h, columns = rec_columns(l->c);
-    const float  *wb = bias_of(l, false), *rb = bias_of(l, true);
+    const float *wb = bias_of(l, false), *rb = bias_of(l, true);
 
     add(g, l->rec + b * columns, wb, 2 * h);
     add(g, rb, NULL, 2 * h);
-    activate(l, 0, g);
-    activate(l, 0, g + h);
+    activate(l, 0, true, g);
+    activate(l, 0, true, g + h);
     for (int64_t j = 0; j < h; j++) l->reset[b * h + j] = g[h + j] * l->h[b * h + j];
 }
 
 static void step_gru_state(lane *l, int64_t b, float *g)
 {
     const int64_t h = l->c->h;
-    const float  *wb = bias_of(l, false), *rb = bias_of(l, true), *z = g, *r = g + h;
-    float        *n = g + 2 * h, *y = l->h + b * h;
+    const float *wb = bias_of(l, false), *rb = bias_of(l, true), *z = g, *r = g + h;
+    float *n = g + 2 * h, *y = l->h + b * h;
 
     if (l->c->reset_after) {
         memcpy(l->tmp, l->rec + b * 3 * h + 2 * h, (size_t)h * sizeof *n);
@@ -350,11 +398,14 @@ static void step_gru_state(lane *l, int64_t b, float *g)
         add(n, l->rec_h + b * h, wb ? wb + 2 * h : NULL, h);
         add(n, rb ? rb + 2 * h : NULL, NULL, h);
     }
-    activate(l, 1, n);
+    activate(l, 1, true, n);
     for (int64_t j = 0; j < h; j++) y[j] = (1 - z[j]) * n[j] + z[j] * y[j];
 }
 
-static int64_t length_of(const lane *l, int64_t b) { return qn_move_has(l->run, IN_LENS) ? qn_move_int(&l->run->in[IN_LENS], b) : l->c->seq; }
+static int64_t length_of(const lane *l, int64_t b)
+{
+    return qn_move_has(l->run, IN_LENS) ? qn_move_int(&l->run->in[IN_LENS], b) : l->c->seq;
+}
 
 /* The time that row b is at in step s, or -1 when its sequence is over. */
 static int64_t time_of(const lane *l, int64_t b, int64_t s)
@@ -365,26 +416,34 @@ static int64_t time_of(const lane *l, int64_t b, int64_t s)
     return l->c->reverse_only || l->dir == 1 ? n - 1 - s : s;
 }
 
-static float *gates_at(const lane *l, int64_t b, int64_t t) { return l->xw + (l->c->batch_first ? b * l->c->seq + t : t * l->c->batch + b) * gh(l->c); }
+static float *gates_at(const lane *l, int64_t b, int64_t t)
+{
+    return l->xw + (l->c->batch_first ? b * l->c->seq + t : t * l->c->batch + b) * gh(l->c);
+}
 
 static float *y_at(const lane *l, int64_t b, int64_t t)
 {
     const cell *c = l->c;
-    float      *y = l->run->out[OUT_Y].data;
+    float *y = l->run->out[OUT_Y].data;
 
     return y + (c->batch_first ? (b * c->seq + t) * c->dirs + l->dir : (t * c->dirs + l->dir) * c->batch + b) * c->h;
 }
 
 /* Where row b of this direction lies in a state tensor (initial_h, Y_h, ...). */
-static int64_t state_at(const lane *l, int64_t b) { return (l->c->batch_first ? b * l->c->dirs + l->dir : l->dir * l->c->batch + b) * l->c->h; }
+static int64_t state_at(const lane *l, int64_t b)
+{
+    return (l->c->batch_first ? b * l->c->dirs + l->dir : l->dir * l->c->batch + b) * l->c->h;
+}
 
 static void load_state(const lane *l, int32_t i, float *state)
 {
     const size_t row = (size_t)l->c->h * sizeof *state;
 
     for (int64_t b = 0; b < l->c->batch; b++) {
-        if (qn_move_has(l->run, i)) memcpy(state + b * l->c->h, (const float *)l->run->in[i].data + state_at(l, b), row);
-        else memset(state + b * l->c->h, 0, row);
+        if (qn_move_has(l->run, i))
+            memcpy(state + b * l->c->h, (const float *)l->run->in[i].data + state_at(l, b), row);
+        else
+            memset(state + b * l->c->h, 0, row);
     }
 }
 
@@ -413,8 +472,9 @@ static void run_step(lane *l, int64_t s)
 
 static void run_lane(lane *l)
 {
-    const cell  *c = l->c;
-    const float *w = (const float *)l->run->in[IN_W].data + l->dir * gh(c) * c->in, *r = (const float *)l->run->in[IN_R].data + l->dir * gh(c) * c->h;
+    const cell *c = l->c;
+    const float *w = (const float *)l->run->in[IN_W].data + l->dir * gh(c) * c->in,
+                *r = (const float *)l->run->in[IN_R].data + l->dir * gh(c) * c->h;
 
     pack(l->w, w, gh(c), c->in);
     pack(l->r, r, rec_columns(c), c->h);
@@ -436,7 +496,7 @@ static qn_status place_outputs(qn_run *r, const cell *c, qn_error *err)
 {
     const int64_t y[2][4] = { { c->seq, c->dirs, c->batch, c->h }, { c->batch, c->seq, c->dirs, c->h } };
     const int64_t state[2][3] = { { c->dirs, c->batch, c->h }, { c->batch, c->dirs, c->h } };
-    qn_status     st = qn_move_output(r, OUT_Y, QN_F32, 4, y[c->batch_first], err);
+    qn_status st = qn_move_output(r, OUT_Y, QN_F32, 4, y[c->batch_first], err);
 
     if (st == QN_OK) st = qn_move_output(r, OUT_H, QN_F32, 3, state[c->batch_first], err);
     return st == QN_OK ? qn_move_output(r, OUT_C, QN_F32, 3, state[c->batch_first], err) : st;
@@ -444,16 +504,17 @@ static qn_status place_outputs(qn_run *r, const cell *c, qn_error *err)
 
 static qn_status recurrent_run(qn_run *r, qn_error *err)
 {
-    cell           c;
-    lane           l = { .c = &c, .run = r, .gemm = qn_gemm_pick(r->cpu), .vmath = qn_vmath_pick(r->cpu), .eltwise = qn_eltwise_pick(r->cpu) };
+    cell c;
+    lane l = { .c = &c, .run = r, .gemm = qn_gemm_pick(r->cpu), .vmath = qn_vmath_pick(r->cpu), .eltwise = qn_eltwise_pick(r->cpu) };
     qn_move_pieces p = { NULL, 0, false };
-    qn_move_work   work;
-    qn_status      st;
+    qn_move_work work;
+    qn_status st;
 
     if ((st = resolve(r, &c, err)) != QN_OK || (st = place_outputs(r, &c, err)) != QN_OK) return st;
     if (c.batch == 0 || c.h == 0) return QN_OK;
     lane_memory(&c, &p, &l);
-    if (p.failed) return qn_error_set(err, QN_ERR_LIMIT, "%" PRId64 " steps of %" PRId64 " rows with hidden size %" PRId64, c.seq, c.batch, c.h);
+    if (p.failed)
+        return qn_error_set(err, QN_ERR_LIMIT, "%" PRId64 " steps of %" PRId64 " rows with hidden size %" PRId64, c.seq, c.batch, c.h);
     if ((st = qn_move_work_begin(r, p.at + 1, &work, err)) != QN_OK) return st;
     p = (qn_move_pieces){ work.mem, 0, false };
     lane_memory(&c, &p, &l);
@@ -464,10 +525,10 @@ static qn_status recurrent_run(qn_run *r, qn_error *err)
 
 static qn_status recurrent_lower(qn_lower *lo, qn_error *err)
 {
-    qn_run         run = { .node = lo->node, .in = lo->in };
+    qn_run run = { .node = lo->node, .in = lo->in };
     qn_move_pieces p = { NULL, 0, false };
-    cell           c;
-    lane           l = { 0 };
+    cell c;
+    lane l = { 0 };
 
     for (int32_t i = 0; i < lo->node->n_in; i++)
         if (lo->node->in[i] != QN_NONE && lo->in[i].rank < 0) return QN_OK;
@@ -477,10 +538,19 @@ static qn_status recurrent_lower(qn_lower *lo, qn_error *err)
     return p.failed ? QN_OK : qn_move_lower_work(lo, p.at + 1, err);
 }
 
-#define RECURRENT(id, op_name, n_in, n_out)                                                                                        \
-    const qn_op qn_op_##id = {                                                                                                     \
-        .name = op_name, .since = 7, .min_in = 3, .max_in = n_in, .min_out = 0, .max_out = n_out, .infer = recurrent_infer,        \
-        .rows = recurrent_rows, .lower = recurrent_lower, .run = recurrent_run, .kernels = "gemm",                                 \
+#define RECURRENT(id, op_name, n_in, n_out)                                                                                                \
+    const qn_op qn_op_##id = {                                                                                                             \
+        .name = op_name,                                                                                                                   \
+        .since = 7,                                                                                                                        \
+        .min_in = 3,                                                                                                                       \
+        .max_in = n_in,                                                                                                                    \
+        .min_out = 0,                                                                                                                      \
+        .max_out = n_out,                                                                                                                  \
+        .infer = recurrent_infer,                                                                                                          \
+        .rows = recurrent_rows,                                                                                                            \
+        .lower = recurrent_lower,                                                                                                          \
+        .run = recurrent_run,                                                                                                              \
+        .kernels = "gemm",                                                                                                                 \
     }
 RECURRENT(rnn, "RNN", 6, 2);
 RECURRENT(lstm, "LSTM", 8, 3);

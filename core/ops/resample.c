@@ -12,24 +12,30 @@ bool qn_resample_is_identity(const qn_resample *r, const qn_resample_axis *a)
     return r->coord != QN_COORD_TF_CROP_AND_RESIZE || (a->roi_from == 0.0 && a->roi_to == 1.0);
 }
 
-/* Where output place x lies in the input. */
-static double original(const qn_resample *r, const qn_resample_axis *a, double x)
+/* Where output place j lies in the input. In f32, as ONNX Runtime has it: 1.5 / 0.6f is then 2.5 and not a little less, and what floor
+ * and ceil make of it is what the numbers in the file mean. */
+static double original(const qn_resample *r, const qn_resample_axis *a, int64_t j)
 {
-    const double last_in = (double)(a->n_in - 1), width = a->scale * (double)a->n_in; /* as asked for, before rounding to n_out */
+    const float x = (float)j, scale = (float)a->scale, n_in = (float)a->n_in, n_out = (float)a->n_out;
+    const float width = scale * n_in; /* as asked for, before rounding to n_out */
+    const float from = (float)a->roi_from, to = (float)a->roi_to;
+    float v = x;
 
     switch (r->coord) {
-    case QN_COORD_HALF_PIXEL: return (x + 0.5) / a->scale - 0.5;
-    case QN_COORD_HALF_PIXEL_SYMMETRIC:
-        return (double)a->n_in / 2 * (1 - (double)a->n_out / width) + (x + 0.5) / a->scale - 0.5;
-    case QN_COORD_PYTORCH_HALF_PIXEL: return a->n_out > 1 ? (x + 0.5) / a->scale - 0.5 : 0;
-    case QN_COORD_ALIGN_CORNERS: return a->n_out > 1 ? x * last_in / (width - 1) : 0;
-    case QN_COORD_ASYMMETRIC: return x / a->scale;
-    case QN_COORD_TF_HALF_PIXEL_FOR_NN: return (x + 0.5) / a->scale;
+    case QN_COORD_HALF_PIXEL: v = (x + 0.5f) / scale - 0.5f; break;
+    case QN_COORD_HALF_PIXEL_SYMMETRIC: v = n_in / 2 * (1 - n_out / width) + (x + 0.5f) / scale - 0.5f; break;
+    case QN_COORD_PYTORCH_HALF_PIXEL: v = a->n_out > 1 ? (x + 0.5f) / scale - 0.5f : 0; break;
+    case QN_COORD_ALIGN_CORNERS: v = a->n_out > 1 ? x * (n_in - 1) / (width - 1) : 0; break;
+    case QN_COORD_ASYMMETRIC: v = x / scale; break;
+    case QN_COORD_TF_HALF_PIXEL_FOR_NN: v = (x + 0.5f) / scale; break;
     case QN_COORD_TF_CROP_AND_RESIZE:
-        if (a->n_out <= 1) return 0.5 * (a->roi_from + a->roi_to) * last_in;
-        return a->roi_from * last_in + x * (a->roi_to - a->roi_from) * last_in / (double)(a->n_out - 1);
+        if (a->n_out <= 1)
+            v = 0.5f * (from + to) * (n_in - 1);
+        else
+            v = from * (n_in - 1) + x * (to - from) * (n_in - 1) / (n_out - 1);
+        break;
     }
-    return x;
+    return (double)v;
 }
 
 static bool is_outside(const qn_resample *r, const qn_resample_axis *a, double place)
@@ -48,7 +54,7 @@ void qn_resample_nearest(const qn_resample *r, const qn_resample_axis *a, int64_
     const bool same = qn_resample_is_identity(r, a);
 
     for (int64_t j = 0; j < a->n_out; j++) {
-        double x = same ? (double)j : original(r, a, (double)j);
+        double x = same ? (double)j : original(r, a, j);
 
         if (outside) outside[j] = is_outside(r, a, x);
         switch (r->round) {
@@ -89,17 +95,17 @@ static double weight_at(const qn_resample *r, double distance)
 void qn_resample_filter(const qn_resample *r, const qn_resample_axis *a, int64_t *index, double *weight, uint8_t *outside)
 {
     const int64_t first = first_tap(r, a), taps = qn_resample_taps(r, a);
-    const double  s = stretch(r, a);
+    const double s = stretch(r, a);
 
     for (int64_t j = 0; j < a->n_out; j++, index += taps, weight += taps) {
-        double x = original(r, a, (double)j), base, sum = 0;
+        double x = original(r, a, j), base, sum = 0;
 
         if (outside) outside[j] = is_outside(r, a, x);
         if (!(fabs(x) < 0x1p52)) x = 0; /* a scale or roi out of all proportion: any place will do, and none overflows */
         base = floor(x);
         for (int64_t t = 0; t < taps; t++) {
             double place = base + (double)(first + t);
-            bool   in = place >= 0 && place < (double)a->n_in;
+            bool in = place >= 0 && place < (double)a->n_in;
 
             weight[t] = !in && r->exclude_outside ? 0 : weight_at(r, s * (place - x));
             index[t] = into(place, a->n_in);

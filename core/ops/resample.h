@@ -27,18 +27,18 @@ typedef enum qn_resample_round {
 } qn_resample_round;
 
 typedef struct qn_resample {
-    qn_resample_how   how;
+    qn_resample_how how;
     qn_resample_coord coord;
     qn_resample_round round;
-    double            cubic_a, extrapolation;
-    bool              exclude_outside, antialias;
+    double cubic_a, extrapolation;
+    bool exclude_outside, antialias;
 } qn_resample;
 
 /* One axis. */
 typedef struct qn_resample_axis {
     int64_t n_in, n_out;
-    double  scale;          /* output over input, as asked for: n_out is rounded, this is not */
-    double  roi_from, roi_to; /* QN_COORD_TF_CROP_AND_RESIZE: in units of the axis, usually 0..1 */
+    double scale;            /* output over input, as asked for: n_out is rounded, this is not */
+    double roi_from, roi_to; /* QN_COORD_TF_CROP_AND_RESIZE: in units of the axis, usually 0..1 */
 } qn_resample_axis;
 
 /* True if the axis comes out as it went in: asked for scale 1, whatever the mode makes of its coordinates. */

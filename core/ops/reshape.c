@@ -37,9 +37,9 @@ static qn_dim product(const qn_infer *c, const qn_dim *d, int32_t n)
  * not matter, empty or unknown as it may be. A 0 among the others makes any value right; 0 is what comes out. */
 static qn_status fill_hole(const qn_infer *c, qn_type *out, int32_t hole, uint32_t kept, qn_error *err)
 {
-    qn_dim  have[QN_MAX_RANK], rest[QN_MAX_RANK];
+    qn_dim have[QN_MAX_RANK], rest[QN_MAX_RANK];
     int32_t n_have = 0, n_rest = 0;
-    qn_dim  total, known;
+    qn_dim total, known;
     int64_t t, k;
 
     for (int32_t i = 0; i < c->in[0].rank; i++)
@@ -66,24 +66,28 @@ static qn_status fill_hole(const qn_infer *c, qn_type *out, int32_t hole, uint32
 static qn_status check_totals(const qn_infer *c, const qn_type *out, qn_error *err)
 {
     int64_t a = 1, b = 1, v;
-    bool    over = false, empty = false;
+    bool over = false, empty = false;
 
     for (int32_t i = 0; i < c->in[0].rank; i++)
         if (!qn_move_number(c, c->in[0].dims[i], &v) || !qn_i64_mul(a, v, &a)) return QN_OK;
     for (int32_t i = 0; i < out->rank; i++) {
         if (!qn_move_number(c, out->dims[i], &v)) return QN_OK;
-        if (v == 0) empty = true;
-        else if (!qn_i64_mul(b, v, &b)) over = true;
+        if (v == 0)
+            empty = true;
+        else if (!qn_i64_mul(b, v, &b))
+            over = true;
     }
-    if (empty) b = 0;
-    else if (over) return qn_error_set(err, QN_ERR_SHAPE, "input has %" PRId64 " elements, shape asks for more than there can be", a);
+    if (empty)
+        b = 0;
+    else if (over)
+        return qn_error_set(err, QN_ERR_SHAPE, "input has %" PRId64 " elements, shape asks for more than there can be", a);
     if (a != b) return qn_error_set(err, QN_ERR_SHAPE, "input has %" PRId64 " elements, shape asks for %" PRId64, a, b);
     return QN_OK;
 }
 
 static void pass_known(qn_infer *c)
 {
-    int32_t       n;
+    int32_t n;
     const qn_dim *e;
 
     if (c->out[0].rank < 0 || c->out[0].rank > 1) return;
@@ -96,9 +100,9 @@ static bool allowzero(const qn_node *node) { return node->opset >= 14 && qn_node
 /* Elements of the target shape: from the attribute of opset 1, or the input. *n is -1 if not even the count is known. */
 static qn_status reshape_target(qn_infer *c, qn_dim *t, int32_t *n, qn_error *err)
 {
-    const qn_dim  *e;
-    qn_move_list   list;
-    qn_status      st;
+    const qn_dim *e;
+    qn_move_list list;
+    qn_status st;
 
     *n = -1;
     if ((st = qn_move_list_infer(c, "shape", 1, &list, err)) != QN_OK) return st;
@@ -117,12 +121,12 @@ static qn_status reshape_target(qn_infer *c, qn_dim *t, int32_t *n, qn_error *er
 
 static qn_status reshape_infer(qn_infer *c, qn_error *err)
 {
-    qn_type  *out = &c->out[0];
-    qn_dim    t[QN_MAX_RANK];
-    int32_t   n, hole = -1, n_unknown = 0, last_unknown = -1;
-    uint32_t  kept = 0;
-    int64_t   v;
-    bool      zero = false;
+    qn_type *out = &c->out[0];
+    qn_dim t[QN_MAX_RANK];
+    int32_t n, hole = -1, n_unknown = 0, last_unknown = -1;
+    uint32_t kept = 0;
+    int64_t v;
+    bool zero = false;
     qn_status st;
 
     if ((st = qn_move_need(c, 1, err)) != QN_OK || (st = reshape_target(c, t, &n, err)) != QN_OK) return st;
@@ -151,8 +155,10 @@ static qn_status reshape_infer(qn_infer *c, qn_error *err)
     }
     if (hole >= 0 && zero) return qn_error_set(err, QN_ERR_SHAPE, "shape has both -1 and 0, and allowzero is set");
     if (n < 0 || c->in[0].rank < 0) return QN_OK;
-    if (hole < 0 && n_unknown == 1) hole = last_unknown; /* whatever it says, -1 included, the rest decides it */
-    else if (hole >= 0 && n_unknown > 0) hole = -1;
+    if (hole < 0 && n_unknown == 1)
+        hole = last_unknown; /* whatever it says, -1 included, the rest decides it */
+    else if (hole >= 0 && n_unknown > 0)
+        hole = -1;
     if (hole >= 0 && (st = fill_hole(c, out, hole, kept, err)) != QN_OK) return st;
     if ((st = check_totals(c, out, err)) != QN_OK) return st;
     pass_known(c);
@@ -163,11 +169,11 @@ static qn_status reshape_infer(qn_infer *c, qn_error *err)
 static qn_status reshape_dims(const qn_run *r, int32_t o, int32_t *rank, int64_t *dims, qn_error *err)
 {
     const qn_tensor *x = &r->in[0];
-    qn_move_list     list;
-    int64_t          left = 1, known = 1, n;
-    int32_t          hole = -1;
-    uint32_t         kept = 0;
-    qn_status        st = qn_move_list_run(r, "shape", 1, &list, err);
+    qn_move_list list;
+    int64_t left = 1, known = 1, n;
+    int32_t hole = -1;
+    uint32_t kept = 0;
+    qn_status st = qn_move_list_run(r, "shape", 1, &list, err);
 
     (void)o;
     if (st != QN_OK) return st;
@@ -191,7 +197,8 @@ static qn_status reshape_dims(const qn_run *r, int32_t o, int32_t *rank, int64_t
         if (!(kept >> i & 1)) left = qn_move_span((const int64_t[]){ left, x->dims[i] }, 0, 2);
     if (hole >= 0) {
         if (known != 0 && left % known != 0)
-            return qn_error_set(err, QN_ERR_SHAPE, "shape has -1 for %" PRId64 " elements over %" PRId64 ", which does not divide", left, known);
+            return qn_error_set(err, QN_ERR_SHAPE, "shape has -1 for %" PRId64 " elements over %" PRId64 ", which does not divide", left,
+                                known);
         dims[hole] = known ? left / known : 0;
     }
     if ((st = qn_shape_count(*rank, dims, &n, err)) != QN_OK) return st;
@@ -207,11 +214,11 @@ static qn_status reshape_run(qn_run *r, qn_error *err) { return qn_move_run(r, 0
 static void reshape_rows(const qn_infer *c, const int32_t *in_axis, int32_t *out_axis)
 {
     const qn_type *x = &c->in[0], *y = &c->out[0];
-    int32_t        a = in_axis[0];
+    int32_t a = in_axis[0];
 
     if (!qn_move_rows_only(c, in_axis, 0) || x->rank < 0 || y->rank < 0 || x->dims[a] == QN_DIM_UNKNOWN) return;
     for (int32_t b = 0; b < y->rank; b++) {
-        qn_dim  before_x[QN_MAX_RANK], before_y[QN_MAX_RANK];
+        qn_dim before_x[QN_MAX_RANK], before_y[QN_MAX_RANK];
         int32_t nx = a, ny = b;
 
         if (y->dims[b] != x->dims[a]) continue;
@@ -225,8 +232,16 @@ static void reshape_rows(const qn_infer *c, const int32_t *in_axis, int32_t *out
 }
 
 const qn_op qn_op_reshape = {
-    .name = "Reshape", .since = 1, .min_in = 1, .max_in = 2, .min_out = 1, .max_out = 1, .flags = QN_OP_VIEW,
-    .infer = reshape_infer, .rows = reshape_rows, .run = reshape_run,
+    .name = "Reshape",
+    .since = 1,
+    .min_in = 1,
+    .max_in = 2,
+    .min_out = 1,
+    .max_out = 1,
+    .flags = QN_OP_VIEW,
+    .infer = reshape_infer,
+    .rows = reshape_rows,
+    .run = reshape_run,
 };
 
 /* -- Flatten -------------------------------------------------------------------------------------------------------------- */
@@ -244,8 +259,8 @@ static qn_status flatten_axis(const qn_node *node, int32_t rank, int32_t *axis, 
 static qn_status flatten_infer(qn_infer *c, qn_error *err)
 {
     const qn_type *x = &c->in[0];
-    qn_status      st = qn_move_need(c, 1, err);
-    int32_t        axis;
+    qn_status st = qn_move_need(c, 1, err);
+    int32_t axis;
 
     if (st != QN_OK) return st;
     qn_move_like(c, 0, &c->out[0]);
@@ -260,8 +275,8 @@ static qn_status flatten_infer(qn_infer *c, qn_error *err)
 static qn_status flatten_dims(const qn_run *r, int32_t o, int32_t *rank, int64_t *dims, qn_error *err)
 {
     const qn_tensor *x = &r->in[0];
-    int32_t          axis;
-    qn_status        st = flatten_axis(r->node, x->rank, &axis, err);
+    int32_t axis;
+    qn_status st = flatten_axis(r->node, x->rank, &axis, err);
 
     (void)o;
     if (st != QN_OK) return st;
@@ -274,8 +289,16 @@ static qn_status flatten_dims(const qn_run *r, int32_t o, int32_t *rank, int64_t
 static qn_status flatten_run(qn_run *r, qn_error *err) { return qn_move_run(r, 0, flatten_dims, qn_move_same_bytes, err); }
 
 const qn_op qn_op_flatten = {
-    .name = "Flatten", .since = 1, .min_in = 1, .max_in = 1, .min_out = 1, .max_out = 1, .flags = QN_OP_VIEW,
-    .infer = flatten_infer, .rows = reshape_rows, .run = flatten_run,
+    .name = "Flatten",
+    .since = 1,
+    .min_in = 1,
+    .max_in = 1,
+    .min_out = 1,
+    .max_out = 1,
+    .flags = QN_OP_VIEW,
+    .infer = flatten_infer,
+    .rows = reshape_rows,
+    .run = flatten_run,
 };
 
 /* -- Squeeze -------------------------------------------------------------------------------------------------------------- */
@@ -283,10 +306,10 @@ const qn_op qn_op_flatten = {
 static qn_status squeeze_infer(qn_infer *c, qn_error *err)
 {
     const qn_type *x = &c->in[0];
-    qn_type       *out = &c->out[0];
-    qn_move_list   axes;
-    uint32_t       gone = 0;
-    qn_status      st;
+    qn_type *out = &c->out[0];
+    qn_move_list axes;
+    uint32_t gone = 0;
+    qn_status st;
 
     if ((st = qn_move_need(c, 1, err)) != QN_OK || (st = qn_move_list_infer(c, "axes", 1, &axes, err)) != QN_OK) return st;
     qn_move_like(c, 0, out);
@@ -323,9 +346,9 @@ static qn_status squeeze_infer(qn_infer *c, qn_error *err)
 static qn_status squeeze_dims(const qn_run *r, int32_t o, int32_t *rank, int64_t *dims, qn_error *err)
 {
     const qn_tensor *x = &r->in[0];
-    qn_move_list     axes;
-    uint32_t         gone = 0;
-    qn_status        st = qn_move_list_run(r, "axes", 1, &axes, err);
+    qn_move_list axes;
+    uint32_t gone = 0;
+    qn_status st = qn_move_list_run(r, "axes", 1, &axes, err);
 
     (void)o;
     if (st != QN_OK || (st = qn_move_axes(&axes, x->rank, err)) != QN_OK) return st;
@@ -344,8 +367,16 @@ static qn_status squeeze_dims(const qn_run *r, int32_t o, int32_t *rank, int64_t
 static qn_status squeeze_run(qn_run *r, qn_error *err) { return qn_move_run(r, 0, squeeze_dims, qn_move_same_bytes, err); }
 
 const qn_op qn_op_squeeze = {
-    .name = "Squeeze", .since = 1, .min_in = 1, .max_in = 2, .min_out = 1, .max_out = 1, .flags = QN_OP_VIEW,
-    .infer = squeeze_infer, .rows = reshape_rows, .run = squeeze_run,
+    .name = "Squeeze",
+    .since = 1,
+    .min_in = 1,
+    .max_in = 2,
+    .min_out = 1,
+    .max_out = 1,
+    .flags = QN_OP_VIEW,
+    .infer = squeeze_infer,
+    .rows = reshape_rows,
+    .run = squeeze_run,
 };
 
 /* -- Unsqueeze ------------------------------------------------------------------------------------------------------------ */
@@ -353,10 +384,10 @@ const qn_op qn_op_squeeze = {
 static qn_status unsqueeze_infer(qn_infer *c, qn_error *err)
 {
     const qn_type *x = &c->in[0];
-    qn_type       *out = &c->out[0];
-    qn_move_list   axes;
-    uint32_t       made = 0;
-    qn_status      st;
+    qn_type *out = &c->out[0];
+    qn_move_list axes;
+    uint32_t made = 0;
+    qn_status st;
 
     if ((st = qn_move_need(c, 1, err)) != QN_OK || (st = qn_move_list_infer(c, "axes", 1, &axes, err)) != QN_OK) return st;
     if (axes.how == QN_MOVE_ABSENT) return qn_error_set(err, QN_ERR_INVALID, "axes are left out");
@@ -377,9 +408,9 @@ static qn_status unsqueeze_infer(qn_infer *c, qn_error *err)
 static qn_status unsqueeze_dims(const qn_run *r, int32_t o, int32_t *rank, int64_t *dims, qn_error *err)
 {
     const qn_tensor *x = &r->in[0];
-    qn_move_list     axes;
-    uint32_t         made = 0;
-    qn_status        st = qn_move_list_run(r, "axes", 1, &axes, err);
+    qn_move_list axes;
+    uint32_t made = 0;
+    qn_status st = qn_move_list_run(r, "axes", 1, &axes, err);
 
     (void)o;
     if (st != QN_OK) return st;
@@ -395,6 +426,14 @@ static qn_status unsqueeze_dims(const qn_run *r, int32_t o, int32_t *rank, int64
 static qn_status unsqueeze_run(qn_run *r, qn_error *err) { return qn_move_run(r, 0, unsqueeze_dims, qn_move_same_bytes, err); }
 
 const qn_op qn_op_unsqueeze = {
-    .name = "Unsqueeze", .since = 1, .min_in = 1, .max_in = 2, .min_out = 1, .max_out = 1, .flags = QN_OP_VIEW,
-    .infer = unsqueeze_infer, .rows = reshape_rows, .run = unsqueeze_run,
+    .name = "Unsqueeze",
+    .since = 1,
+    .min_in = 1,
+    .max_in = 2,
+    .min_out = 1,
+    .max_out = 1,
+    .flags = QN_OP_VIEW,
+    .infer = unsqueeze_infer,
+    .rows = reshape_rows,
+    .run = unsqueeze_run,
 };

@@ -18,8 +18,8 @@ static qn_status axes_of(const qn_node *node, int32_t *time, int32_t *batch, qn_
 
 static qn_status reverse_infer(qn_infer *c, qn_error *err)
 {
-    int32_t   time, batch;
-    qn_dim    ignored;
+    int32_t time, batch;
+    qn_dim ignored;
     qn_status st;
 
     if ((st = qn_move_need(c, 2, err)) != QN_OK || (st = axes_of(c->node, &time, &batch, err)) != QN_OK) return st;
@@ -35,8 +35,8 @@ static qn_status reverse_infer(qn_infer *c, qn_error *err)
 static qn_status reverse_dims(const qn_run *r, int32_t o, int32_t *rank, int64_t *dims, qn_error *err)
 {
     const qn_tensor *x = &r->in[0], *lens = &r->in[1];
-    int32_t          time, batch;
-    qn_status        st = axes_of(r->node, &time, &batch, err);
+    int32_t time, batch;
+    qn_status st = axes_of(r->node, &time, &batch, err);
 
     (void)o;
     if (st != QN_OK) return st;
@@ -46,7 +46,8 @@ static qn_status reverse_dims(const qn_run *r, int32_t o, int32_t *rank, int64_t
         int64_t n = qn_move_int(lens, i);
 
         if (n < 0 || n > x->dims[time])
-            return qn_error_set(err, QN_ERR_RANGE, "sequence_lens[%" PRId64 "] is %" PRId64 ", axis %" PRId32 " has size %" PRId64, i, n, time, x->dims[time]);
+            return qn_error_set(err, QN_ERR_RANGE, "sequence_lens[%" PRId64 "] is %" PRId64 ", axis %" PRId32 " has size %" PRId64, i, n,
+                                time, x->dims[time]);
     }
     *rank = x->rank;
     for (int32_t a = 0; a < x->rank; a++) dims[a] = x->dims[a];
@@ -56,9 +57,9 @@ static qn_status reverse_dims(const qn_run *r, int32_t o, int32_t *rank, int64_t
 static qn_status reverse_fill(qn_run *r, qn_error *err)
 {
     const qn_tensor *x = &r->in[0];
-    int32_t          time, batch;
-    size_t           block;
-    qn_status        st = axes_of(r->node, &time, &batch, err);
+    int32_t time, batch;
+    size_t block;
+    qn_status st = axes_of(r->node, &time, &batch, err);
 
     if (st != QN_OK || qn_tensor_count(x) == 0) return st;
     block = (size_t)qn_move_span(x->dims, 2, x->rank) * qn_dtype_size(x->dtype);
@@ -80,11 +81,20 @@ static void reverse_rows(const qn_infer *c, const int32_t *in_axis, int32_t *out
     int32_t time, batch;
 
     if (axes_of(c->node, &time, &batch, NULL) != QN_OK) return;
-    if (in_axis[0] == batch && in_axis[1] == 0) out_axis[0] = batch;
-    else if (qn_move_rows_only(c, in_axis, 0) && in_axis[0] >= 2) out_axis[0] = in_axis[0];
+    if (in_axis[0] == batch && in_axis[1] == 0)
+        out_axis[0] = batch;
+    else if (qn_move_rows_only(c, in_axis, 0) && in_axis[0] >= 2)
+        out_axis[0] = in_axis[0];
 }
 
 const qn_op qn_op_reverse_sequence = {
-    .name = "ReverseSequence", .since = 10, .min_in = 2, .max_in = 2, .min_out = 1, .max_out = 1,
-    .infer = reverse_infer, .rows = reverse_rows, .run = reverse_run,
+    .name = "ReverseSequence",
+    .since = 10,
+    .min_in = 2,
+    .max_in = 2,
+    .min_out = 1,
+    .max_out = 1,
+    .infer = reverse_infer,
+    .rows = reverse_rows,
+    .run = reverse_run,
 };

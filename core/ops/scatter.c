@@ -15,7 +15,7 @@
 static qn_status reduction(const qn_node *node, qn_scatter *op, qn_error *err)
 {
     static const char *const names[] = { "none", "add", "mul", "max", "min" };
-    const char              *s = qn_node_str(node, "reduction", "none");
+    const char *s = qn_node_str(node, "reduction", "none");
 
     for (int i = 0; i < 5; i++) {
         *op = (qn_scatter)i;
@@ -27,8 +27,8 @@ static qn_status reduction(const qn_node *node, qn_scatter *op, qn_error *err)
 static qn_status scatter_start(qn_infer *c, qn_error *err)
 {
     const qn_type *x = &c->in[0], *u = &c->in[2];
-    qn_scatter     op;
-    qn_status      st;
+    qn_scatter op;
+    qn_status st;
 
     if ((st = qn_move_need(c, 3, err)) != QN_OK || (st = qn_move_need_dtype(c, 1, QN_MOVE_INDEX, err)) != QN_OK) return st;
     if ((st = reduction(c->node, &op, err)) != QN_OK) return st;
@@ -61,25 +61,28 @@ static void copy_data(qn_run *r)
 static qn_status elements_infer(qn_infer *c, qn_error *err)
 {
     const qn_type *x = &c->in[0];
-    int32_t        axis;
-    qn_status      st = scatter_start(c, err);
+    int32_t axis;
+    qn_status st = scatter_start(c, err);
 
     if (st != QN_OK || x->rank < 0) return st;
-    if ((st = qn_move_need_rank(c, 1, x->rank, x->rank, err)) != QN_OK || (st = qn_move_need_rank(c, 2, x->rank, x->rank, err)) != QN_OK) return st;
+    if ((st = qn_move_need_rank(c, 1, x->rank, x->rank, err)) != QN_OK || (st = qn_move_need_rank(c, 2, x->rank, x->rank, err)) != QN_OK)
+        return st;
     return qn_move_axis(qn_node_int(c->node, "axis", 0), x->rank, &axis, err);
 }
 
 static qn_status elements_check(const qn_run *r, int32_t *axis, qn_error *err)
 {
     const qn_tensor *x = &r->in[0], *idx = &r->in[1], *u = &r->in[2];
-    qn_status        st = qn_move_axis(qn_node_int(r->node, "axis", 0), x->rank, axis, err);
+    qn_status st = qn_move_axis(qn_node_int(r->node, "axis", 0), x->rank, axis, err);
 
     if (st != QN_OK) return st;
     if (idx->rank != x->rank || u->rank != x->rank)
-        return qn_error_set(err, QN_ERR_SHAPE, "data has rank %" PRId32 ", indices %" PRId32 ", updates %" PRId32, x->rank, idx->rank, u->rank);
+        return qn_error_set(err, QN_ERR_SHAPE, "data has rank %" PRId32 ", indices %" PRId32 ", updates %" PRId32, x->rank, idx->rank,
+                            u->rank);
     for (int32_t a = 0; a < x->rank; a++) {
         if (idx->dims[a] != u->dims[a] || (a != *axis && idx->dims[a] > x->dims[a]))
-            return qn_error_set(err, QN_ERR_SHAPE, "axis %" PRId32 ": data has size %" PRId64 ", indices %" PRId64 ", updates %" PRId64, a, x->dims[a], idx->dims[a], u->dims[a]);
+            return qn_error_set(err, QN_ERR_SHAPE, "axis %" PRId32 ": data has size %" PRId64 ", indices %" PRId64 ", updates %" PRId64, a,
+                                x->dims[a], idx->dims[a], u->dims[a]);
     }
     return qn_move_check_indices(idx, *axis, x->dims[*axis], err);
 }
@@ -87,13 +90,13 @@ static qn_status elements_check(const qn_run *r, int32_t *axis, qn_error *err)
 static qn_status elements_fill(qn_run *r, qn_error *err)
 {
     const qn_tensor *x = &r->in[0], *idx = &r->in[1], *u = &r->in[2];
-    const int64_t    count = qn_tensor_count(idx);
-    const size_t     elem = qn_dtype_size(x->dtype);
-    qn_move_index    index = qn_move_indices(idx);
-    int64_t          strides[QN_MAX_RANK], at[QN_MAX_RANK] = { 0 }, along, base = 0;
-    int32_t          axis;
-    qn_scatter       op;
-    qn_status        st;
+    const int64_t count = qn_tensor_count(idx);
+    const size_t elem = qn_dtype_size(x->dtype);
+    qn_move_index index = qn_move_indices(idx);
+    int64_t strides[QN_MAX_RANK], at[QN_MAX_RANK] = { 0 }, along, base = 0;
+    int32_t axis;
+    qn_scatter op;
+    qn_status st;
 
     if ((st = elements_check(r, &axis, err)) != QN_OK || (st = reduction(r->node, &op, err)) != QN_OK) return st;
     copy_data(r);
@@ -125,13 +128,32 @@ static void elements_rows(const qn_infer *c, const int32_t *in_axis, int32_t *ou
 }
 
 const qn_op qn_op_scatter = {
-    .name = "Scatter", .since = 9, .until = 10, .min_in = 3, .max_in = 3, .min_out = 1, .max_out = 1, .flags = QN_OP_INPLACE,
-    .infer = elements_infer, .rows = elements_rows, .run = elements_run, .kernels = "move",
+    .name = "Scatter",
+    .since = 9,
+    .until = 10,
+    .min_in = 3,
+    .max_in = 3,
+    .min_out = 1,
+    .max_out = 1,
+    .flags = QN_OP_INPLACE,
+    .infer = elements_infer,
+    .rows = elements_rows,
+    .run = elements_run,
+    .kernels = "move",
 };
 
 const qn_op qn_op_scatter_elements = {
-    .name = "ScatterElements", .since = 11, .min_in = 3, .max_in = 3, .min_out = 1, .max_out = 1, .flags = QN_OP_INPLACE,
-    .infer = elements_infer, .rows = elements_rows, .run = elements_run, .kernels = "move",
+    .name = "ScatterElements",
+    .since = 11,
+    .min_in = 3,
+    .max_in = 3,
+    .min_out = 1,
+    .max_out = 1,
+    .flags = QN_OP_INPLACE,
+    .infer = elements_infer,
+    .rows = elements_rows,
+    .run = elements_run,
+    .kernels = "move",
 };
 
 /* -- ScatterND ------------------------------------------------------------------------------------------------------------ */
@@ -139,37 +161,46 @@ const qn_op qn_op_scatter_elements = {
 static qn_status nd_infer(qn_infer *c, qn_error *err)
 {
     const qn_type *x = &c->in[0], *idx = &c->in[1], *u = &c->in[2];
-    int64_t        tuple;
-    qn_status      st = scatter_start(c, err);
+    int64_t tuple;
+    qn_status st = scatter_start(c, err);
 
     if (st != QN_OK || x->rank < 0 || idx->rank < 0) return st;
-    if (x->rank == 0 || idx->rank == 0) return qn_error_set(err, QN_ERR_SHAPE, "data has rank %" PRId32 ", indices %" PRId32 ", expected 1 or more", x->rank, idx->rank);
+    if (x->rank == 0 || idx->rank == 0)
+        return qn_error_set(err, QN_ERR_SHAPE, "data has rank %" PRId32 ", indices %" PRId32 ", expected 1 or more", x->rank, idx->rank);
     if (!qn_move_number(c, idx->dims[idx->rank - 1], &tuple)) return QN_OK;
-    if (tuple < 1 || tuple > x->rank) return qn_error_set(err, QN_ERR_SHAPE, "indices hold tuples of %" PRId64 ", data has rank %" PRId32, tuple, x->rank);
+    if (tuple < 1 || tuple > x->rank)
+        return qn_error_set(err, QN_ERR_SHAPE, "indices hold tuples of %" PRId64 ", data has rank %" PRId32, tuple, x->rank);
     if (u->rank >= 0 && u->rank != idx->rank - 1 + x->rank - tuple)
-        return qn_error_set(err, QN_ERR_SHAPE, "updates have rank %" PRId32 ", expected %" PRId64, u->rank, idx->rank - 1 + x->rank - tuple);
+        return qn_error_set(err, QN_ERR_SHAPE, "updates have rank %" PRId32 ", expected %" PRId64, u->rank,
+                            idx->rank - 1 + x->rank - tuple);
     return QN_OK;
 }
 
 static qn_status nd_check(const qn_run *r, qn_error *err)
 {
     const qn_tensor *x = &r->in[0], *idx = &r->in[1], *u = &r->in[2];
-    const int64_t    n = qn_tensor_count(idx), tuple = idx->rank ? idx->dims[idx->rank - 1] : 0;
-    qn_move_index    index = qn_move_indices(idx);
+    const int64_t n = qn_tensor_count(idx), tuple = idx->rank ? idx->dims[idx->rank - 1] : 0;
+    qn_move_index index = qn_move_indices(idx);
 
-    if (tuple < 1 || tuple > x->rank) return qn_error_set(err, QN_ERR_SHAPE, "indices hold tuples of %" PRId64 ", data has rank %" PRId32, tuple, x->rank);
+    if (tuple < 1 || tuple > x->rank)
+        return qn_error_set(err, QN_ERR_SHAPE, "indices hold tuples of %" PRId64 ", data has rank %" PRId32, tuple, x->rank);
     if (u->rank != idx->rank - 1 + x->rank - tuple)
-        return qn_error_set(err, QN_ERR_SHAPE, "updates have rank %" PRId32 ", expected %" PRId64, u->rank, idx->rank - 1 + x->rank - tuple);
+        return qn_error_set(err, QN_ERR_SHAPE, "updates have rank %" PRId32 ", expected %" PRId64, u->rank,
+                            idx->rank - 1 + x->rank - tuple);
     for (int32_t a = 0; a < u->rank; a++) {
         int64_t want = a < idx->rank - 1 ? idx->dims[a] : x->dims[a - (idx->rank - 1) + tuple];
 
-        if (u->dims[a] != want) return qn_error_set(err, QN_ERR_SHAPE, "updates have size %" PRId64 " on axis %" PRId32 ", expected %" PRId64, u->dims[a], a, want);
+        if (u->dims[a] != want)
+            return qn_error_set(err, QN_ERR_SHAPE, "updates have size %" PRId64 " on axis %" PRId32 ", expected %" PRId64, u->dims[a], a,
+                                want);
     }
     for (int64_t i = 0; i < n; i++) {
         int64_t k = qn_move_at(index, i), size = x->dims[i % tuple];
 
         if (k < -size || k >= size)
-            return qn_error_set(err, QN_ERR_RANGE, "index %" PRId64 " (element %" PRId64 " of the indices), axis %" PRId64 " has size %" PRId64, k, i, i % tuple, size);
+            return qn_error_set(err, QN_ERR_RANGE,
+                                "index %" PRId64 " (element %" PRId64 " of the indices), axis %" PRId64 " has size %" PRId64, k, i,
+                                i % tuple, size);
     }
     return QN_OK;
 }
@@ -177,11 +208,11 @@ static qn_status nd_check(const qn_run *r, qn_error *err)
 static qn_status nd_fill(qn_run *r, qn_error *err)
 {
     const qn_tensor *x = &r->in[0], *idx = &r->in[1], *u = &r->in[2];
-    const size_t     elem = qn_dtype_size(x->dtype);
-    qn_move_index    index = qn_move_indices(idx);
-    int64_t          strides[QN_MAX_RANK], tuple, n, slice;
-    qn_scatter       op;
-    qn_status        st;
+    const size_t elem = qn_dtype_size(x->dtype);
+    qn_move_index index = qn_move_indices(idx);
+    int64_t strides[QN_MAX_RANK], tuple, n, slice;
+    qn_scatter op;
+    qn_status st;
 
     if ((st = nd_check(r, err)) != QN_OK || (st = reduction(r->node, &op, err)) != QN_OK) return st;
     copy_data(r);
@@ -205,6 +236,14 @@ static qn_status nd_fill(qn_run *r, qn_error *err)
 static qn_status nd_run(qn_run *r, qn_error *err) { return qn_move_run(r, 0, same_dims, nd_fill, err); }
 
 const qn_op qn_op_scatter_nd = {
-    .name = "ScatterND", .since = 11, .min_in = 3, .max_in = 3, .min_out = 1, .max_out = 1, .flags = QN_OP_INPLACE,
-    .infer = nd_infer, .run = nd_run, .kernels = "move",
+    .name = "ScatterND",
+    .since = 11,
+    .min_in = 3,
+    .max_in = 3,
+    .min_out = 1,
+    .max_out = 1,
+    .flags = QN_OP_INPLACE,
+    .infer = nd_infer,
+    .run = nd_run,
+    .kernels = "move",
 };

@@ -34,9 +34,9 @@ static bool is_nonzero(const qn_tensor *x, int64_t i)
 static qn_status nonzero_run(qn_run *r, qn_error *err)
 {
     const qn_tensor *x = &r->in[0];
-    const int64_t    total = qn_tensor_count(x), rank = x->rank ? x->rank : 1;
-    int64_t          strides[QN_MAX_RANK] = { 1 }, n = 0, at = 0, *y;
-    qn_status        st;
+    const int64_t total = qn_tensor_count(x), rank = x->rank ? x->rank : 1;
+    int64_t strides[QN_MAX_RANK] = { 1 }, n = 0, at = 0, *y;
+    qn_status st;
 
     for (int64_t i = 0; i < total; i++) n += is_nonzero(x, i);
     if ((st = qn_move_output(r, 0, QN_I64, 2, (const int64_t[]){ rank, n }, err)) != QN_OK) return st;
@@ -56,7 +56,14 @@ static qn_status nonzero_run(qn_run *r, qn_error *err)
 }
 
 const qn_op qn_op_non_zero = {
-    .name = "NonZero", .since = 9, .min_in = 1, .max_in = 1, .min_out = 1, .max_out = 1, .infer = nonzero_infer, .run = nonzero_run,
+    .name = "NonZero",
+    .since = 9,
+    .min_in = 1,
+    .max_in = 1,
+    .min_out = 1,
+    .max_out = 1,
+    .infer = nonzero_infer,
+    .run = nonzero_run,
 };
 
 /* -- Compress ------------------------------------------------------------------------------------------------------------- */
@@ -72,9 +79,9 @@ static int64_t count_true(const qn_tensor *cond)
 static qn_status compress_infer(qn_infer *c, qn_error *err)
 {
     const bool flat = !qn_node_attr(c->node, "axis");
-    qn_type   *out = &c->out[0];
-    int32_t    axis = 0;
-    qn_status  st;
+    qn_type *out = &c->out[0];
+    int32_t axis = 0;
+    qn_status st;
 
     if ((st = qn_move_need(c, 2, err)) != QN_OK || (st = qn_move_need_dtype(c, 1, 1u << QN_BOOL, err)) != QN_OK) return st;
     if ((st = qn_move_need_rank(c, 1, 1, 1, err)) != QN_OK) return st;
@@ -93,7 +100,7 @@ static qn_status compress_infer(qn_infer *c, qn_error *err)
 static qn_status compress_view(const qn_run *r, int32_t *axis, int64_t *outer, int64_t *n, int64_t *inner, qn_error *err)
 {
     const qn_tensor *x = &r->in[0];
-    qn_status        st;
+    qn_status st;
 
     *axis = 0;
     *outer = *inner = 1;
@@ -109,9 +116,9 @@ static qn_status compress_view(const qn_run *r, int32_t *axis, int64_t *outer, i
 static qn_status compress_dims(const qn_run *r, int32_t o, int32_t *rank, int64_t *dims, qn_error *err)
 {
     const qn_tensor *x = &r->in[0], *cond = &r->in[1];
-    int32_t          axis;
-    int64_t          outer, n, inner;
-    qn_status        st = compress_view(r, &axis, &outer, &n, &inner, err);
+    int32_t axis;
+    int64_t outer, n, inner;
+    qn_status st = compress_view(r, &axis, &outer, &n, &inner, err);
 
     (void)o;
     if (st != QN_OK) return st;
@@ -127,11 +134,11 @@ static qn_status compress_dims(const qn_run *r, int32_t o, int32_t *rank, int64_
 static qn_status compress_fill(qn_run *r, qn_error *err)
 {
     const qn_tensor *x = &r->in[0], *cond = &r->in[1];
-    int32_t          axis;
-    int64_t          outer, n, inner;
-    char            *y = r->out[0].data;
-    size_t           block;
-    qn_status        st = compress_view(r, &axis, &outer, &n, &inner, err);
+    int32_t axis;
+    int64_t outer, n, inner;
+    char *y = r->out[0].data;
+    size_t block;
+    qn_status st = compress_view(r, &axis, &outer, &n, &inner, err);
 
     if (st != QN_OK || qn_tensor_count(&r->out[0]) == 0) return st;
     if (qn_tensor_count(cond) < n) n = qn_tensor_count(cond);
@@ -159,6 +166,13 @@ static void compress_rows(const qn_infer *c, const int32_t *in_axis, int32_t *ou
 }
 
 const qn_op qn_op_compress = {
-    .name = "Compress", .since = 9, .min_in = 2, .max_in = 2, .min_out = 1, .max_out = 1,
-    .infer = compress_infer, .rows = compress_rows, .run = compress_run,
+    .name = "Compress",
+    .since = 9,
+    .min_in = 2,
+    .max_in = 2,
+    .min_out = 1,
+    .max_out = 1,
+    .infer = compress_infer,
+    .rows = compress_rows,
+    .run = compress_run,
 };

@@ -25,8 +25,8 @@ static void shape_range(const qn_node *node, int32_t rank, int32_t *from, int32_
 static qn_status shape_infer(qn_infer *c, qn_error *err)
 {
     const qn_type *x = &c->in[0];
-    int32_t        from, to;
-    qn_status      st = qn_move_need(c, 1, err);
+    int32_t from, to;
+    qn_status st = qn_move_need(c, 1, err);
 
     if (st != QN_OK || (st = qn_move_type(&c->out[0], QN_I64, 1, err)) != QN_OK || x->rank < 0) return st;
     shape_range(c->node, x->rank, &from, &to);
@@ -37,7 +37,7 @@ static qn_status shape_infer(qn_infer *c, qn_error *err)
 
 static qn_status shape_run(qn_run *r, qn_error *err)
 {
-    int32_t   from, to;
+    int32_t from, to;
     qn_status st;
 
     shape_range(r->node, r->in[0].rank, &from, &to);
@@ -47,14 +47,21 @@ static qn_status shape_run(qn_run *r, qn_error *err)
 }
 
 const qn_op qn_op_shape = {
-    .name = "Shape", .since = 1, .min_in = 1, .max_in = 1, .min_out = 1, .max_out = 1, .infer = shape_infer, .run = shape_run,
+    .name = "Shape",
+    .since = 1,
+    .min_in = 1,
+    .max_in = 1,
+    .min_out = 1,
+    .max_out = 1,
+    .infer = shape_infer,
+    .run = shape_run,
 };
 
 /* -- Size ----------------------------------------------------------------------------------------------------------------- */
 
 static qn_status size_infer(qn_infer *c, qn_error *err)
 {
-    qn_dim    n = qn_dims_const(c->dims, 1);
+    qn_dim n = qn_dims_const(c->dims, 1);
     qn_status st = qn_move_need(c, 1, err);
 
     if (st != QN_OK || (st = qn_move_type(&c->out[0], QN_I64, 0, err)) != QN_OK || c->in[0].rank < 0) return st;
@@ -72,7 +79,14 @@ static qn_status size_run(qn_run *r, qn_error *err)
 }
 
 const qn_op qn_op_size = {
-    .name = "Size", .since = 1, .min_in = 1, .max_in = 1, .min_out = 1, .max_out = 1, .infer = size_infer, .run = size_run,
+    .name = "Size",
+    .since = 1,
+    .min_in = 1,
+    .max_in = 1,
+    .min_out = 1,
+    .max_out = 1,
+    .infer = size_infer,
+    .run = size_run,
 };
 
 /* -- ConstantOfShape ------------------------------------------------------------------------------------------------------ */
@@ -81,7 +95,7 @@ const qn_op qn_op_size = {
 static qn_status fill_value(const qn_node *node, qn_dtype *dtype, uint64_t *value, qn_error *err)
 {
     const qn_attr *a = qn_node_attr(node, "value");
-    qn_tensor      t;
+    qn_tensor t;
 
     *dtype = QN_F32;
     *value = 0;
@@ -96,13 +110,13 @@ static qn_status fill_value(const qn_node *node, qn_dtype *dtype, uint64_t *valu
 
 static qn_status constant_infer(qn_infer *c, qn_error *err)
 {
-    qn_dtype      dtype;
-    uint64_t      value;
-    qn_move_list  list;
-    int32_t       n;
-    int64_t       v;
+    qn_dtype dtype;
+    uint64_t value;
+    qn_move_list list;
+    int32_t n;
+    int64_t v;
     const qn_dim *shape;
-    qn_status     st;
+    qn_status st;
 
     if ((st = qn_move_need(c, 1, err)) != QN_OK || (st = fill_value(c->node, &dtype, &value, err)) != QN_OK) return st;
     if ((st = qn_move_list_infer(c, NULL, 0, &list, err)) != QN_OK) return st;
@@ -114,7 +128,7 @@ static qn_status constant_infer(qn_infer *c, qn_error *err)
         c->out[0].dims[a] = shape[a];
     }
     if (list.n == 0 || (list.n == 1 && qn_move_number(c, c->out[0].dims[0], &v) && v <= QN_KNOWN_MAX)) {
-        qn_dim    all[QN_KNOWN_MAX], e;
+        qn_dim all[QN_KNOWN_MAX], e;
         qn_tensor one = { .dtype = dtype, .data = &value };
 
         if (dtype != QN_I64 && dtype != QN_I32 && dtype != QN_BOOL) return QN_OK;
@@ -127,10 +141,10 @@ static qn_status constant_infer(qn_infer *c, qn_error *err)
 
 static qn_status constant_run(qn_run *r, qn_error *err)
 {
-    qn_dtype     dtype;
-    uint64_t     value;
+    qn_dtype dtype;
+    uint64_t value;
     qn_move_list list;
-    qn_status    st = fill_value(r->node, &dtype, &value, err);
+    qn_status st = fill_value(r->node, &dtype, &value, err);
 
     if (st != QN_OK || (st = qn_move_list_run(r, NULL, 0, &list, err)) != QN_OK) return st;
     if (list.n > QN_MAX_RANK) return qn_error_set(err, QN_ERR_LIMIT, "shape of rank %" PRId32 ", at most %d", list.n, QN_MAX_RANK);
@@ -142,8 +156,15 @@ static qn_status constant_run(qn_run *r, qn_error *err)
 }
 
 const qn_op qn_op_constant_of_shape = {
-    .name = "ConstantOfShape", .since = 9, .min_in = 1, .max_in = 1, .min_out = 1, .max_out = 1, .infer = constant_infer,
-    .run = constant_run, .kernels = "move",
+    .name = "ConstantOfShape",
+    .since = 9,
+    .min_in = 1,
+    .max_in = 1,
+    .min_out = 1,
+    .max_out = 1,
+    .infer = constant_infer,
+    .run = constant_run,
+    .kernels = "move",
 };
 
 /* -- Range ---------------------------------------------------------------------------------------------------------------- */
@@ -161,7 +182,8 @@ static qn_status int_count(int64_t start, int64_t limit, int64_t delta, int64_t 
     span = delta > 0 ? (uint64_t)limit - (uint64_t)start : (uint64_t)start - (uint64_t)limit;
     step = delta > 0 ? (uint64_t)delta : 0 - (uint64_t)delta;
     count = (span - 1) / step + 1;
-    if (count > INT64_MAX) return qn_error_set(err, QN_ERR_LIMIT, "range from %" PRId64 " to %" PRId64 " has too many numbers", start, limit);
+    if (count > INT64_MAX)
+        return qn_error_set(err, QN_ERR_LIMIT, "range from %" PRId64 " to %" PRId64 " has too many numbers", start, limit);
     *n = (int64_t)count;
     return QN_OK;
 }
@@ -194,11 +216,11 @@ static qn_status check_scalar(const qn_tensor *t, int32_t i, qn_error *err)
 /* The length, and where that is a number the elements, of a range of known integers. */
 static qn_status range_known(qn_infer *c, qn_error *err)
 {
-    qn_dim        all[QN_KNOWN_MAX], len;
-    int32_t       n0, n1, n2;
+    qn_dim all[QN_KNOWN_MAX], len;
+    int32_t n0, n1, n2;
     const qn_dim *start = qn_move_known(c, 0, &n0), *limit = qn_move_known(c, 1, &n1), *delta = qn_move_known(c, 2, &n2);
-    int64_t       step, s, l, n;
-    qn_status     st;
+    int64_t step, s, l, n;
+    qn_status st;
 
     if (!start || !limit || !delta || n0 != 1 || n1 != 1 || n2 != 1 || !qn_move_number(c, delta[0], &step)) return QN_OK;
     if (qn_move_number(c, start[0], &s) && qn_move_number(c, limit[0], &l)) {
@@ -223,14 +245,15 @@ static qn_status range_known(qn_infer *c, qn_error *err)
 
 static qn_status range_infer(qn_infer *c, qn_error *err)
 {
-    int64_t   n;
+    int64_t n;
     qn_status st;
 
     if ((st = qn_move_need(c, 3, err)) != QN_OK || (st = qn_move_type(&c->out[0], c->in[0].dtype, 1, err)) != QN_OK) return st;
     for (int32_t i = 0; i < 3; i++) {
         if ((st = qn_move_need_dtype(c, i, RANGE_TYPES, err)) != QN_OK || (st = qn_move_need_rank(c, i, 0, 1, err)) != QN_OK) return st;
         if (c->in[i].dtype != QN_DTYPE_NONE && c->in[i].dtype != c->in[0].dtype)
-            return qn_error_set(err, QN_ERR_DTYPE, "input %" PRId32 " is %s, start is %s", i, qn_dtype_name(c->in[i].dtype), qn_dtype_name(c->in[0].dtype));
+            return qn_error_set(err, QN_ERR_DTYPE, "input %" PRId32 " is %s, start is %s", i, qn_dtype_name(c->in[i].dtype),
+                                qn_dtype_name(c->in[0].dtype));
     }
     if (c->in_const[0] && c->in_const[1] && c->in_const[2]) {
         for (int32_t i = 0; i < 3; i++)
@@ -245,9 +268,9 @@ static qn_status range_infer(qn_infer *c, qn_error *err)
 static qn_status range_run(qn_run *r, qn_error *err)
 {
     const qn_tensor *start = &r->in[0], *delta = &r->in[2];
-    int64_t          n, s, d;
-    void            *y;
-    qn_status        st = QN_OK;
+    int64_t n, s, d;
+    void *y;
+    qn_status st = QN_OK;
 
     for (int32_t i = 0; i < 3 && st == QN_OK; i++) st = check_scalar(&r->in[i], i, err);
     if (st != QN_OK || (st = range_count(start, &r->in[1], delta, &n, err)) != QN_OK) return st;
@@ -268,5 +291,12 @@ static qn_status range_run(qn_run *r, qn_error *err)
 }
 
 const qn_op qn_op_range = {
-    .name = "Range", .since = 11, .min_in = 3, .max_in = 3, .min_out = 1, .max_out = 1, .infer = range_infer, .run = range_run,
+    .name = "Range",
+    .since = 11,
+    .min_in = 3,
+    .max_in = 3,
+    .min_out = 1,
+    .max_out = 1,
+    .infer = range_infer,
+    .run = range_run,
 };

@@ -72,13 +72,14 @@ static qn_status check_steps(const qn_move_list *steps, int32_t n, qn_error *err
 static qn_status bounds(qn_infer *c, const char *attr, int32_t i, qn_dim *buf, const qn_dim **out, int32_t *n, qn_error *err)
 {
     qn_move_list list;
-    qn_status    st = qn_move_list_infer(c, attr, i, &list, err);
+    qn_status st = qn_move_list_infer(c, attr, i, &list, err);
 
     *out = NULL;
     *n = list.n;
     if (st != QN_OK) return st;
     if (list.how == QN_MOVE_ABSENT) return qn_error_set(err, QN_ERR_INVALID, "%s are left out", attr);
-    if (list.n > QN_MAX_RANK) return qn_error_set(err, QN_ERR_SHAPE, "%s has %" PRId32 " elements, at most one for each axis", attr, list.n);
+    if (list.n > QN_MAX_RANK)
+        return qn_error_set(err, QN_ERR_SHAPE, "%s has %" PRId32 " elements, at most one for each axis", attr, list.n);
     if (list.how == QN_MOVE_NUMBERS) {
         for (int32_t k = 0; k < list.n; k++) buf[k] = qn_dims_const(c->dims, list.v[k]);
         *out = buf;
@@ -86,8 +87,10 @@ static qn_status bounds(qn_infer *c, const char *attr, int32_t i, qn_dim *buf, c
         int32_t m;
 
         *out = qn_move_known(c, i, &m);
-        if (*out && m <= QN_MAX_RANK) *n = m;
-        else *out = NULL;
+        if (*out && m <= QN_MAX_RANK)
+            *n = m;
+        else
+            *out = NULL;
     }
     return QN_OK;
 }
@@ -95,7 +98,7 @@ static qn_status bounds(qn_infer *c, const char *attr, int32_t i, qn_dim *buf, c
 /* A start or end as a place in [0, d], for a step above 0; UNKNOWN if its sign cannot be told. */
 static qn_dim place(const qn_infer *c, qn_dim v, qn_dim d)
 {
-    qn_dim  zero = qn_dims_const(c->dims, 0);
+    qn_dim zero = qn_dims_const(c->dims, 0);
     int64_t k;
 
     if (v == QN_DIM_UNKNOWN || d == QN_DIM_UNKNOWN) return QN_DIM_UNKNOWN;
@@ -108,7 +111,7 @@ static qn_dim place(const qn_infer *c, qn_dim v, qn_dim d)
 static qn_dim range_dim(const qn_infer *c, qn_dim start, qn_dim end, int64_t step, qn_dim d)
 {
     int64_t s, e, size;
-    qn_dim  n;
+    qn_dim n;
 
     if (qn_move_number(c, start, &s) && qn_move_number(c, end, &e)) {
         if (qn_move_number(c, d, &size)) return qn_dims_const(c->dims, make_range(s, e, step, size).n);
@@ -125,11 +128,11 @@ static qn_dim range_dim(const qn_infer *c, qn_dim start, qn_dim end, int64_t ste
 /* A slice of a known list by known numbers. */
 static void slice_known(qn_infer *c, const qn_dim *start, const qn_dim *end, const qn_move_list *steps, int32_t n)
 {
-    qn_dim        kept[QN_KNOWN_MAX];
-    int32_t       size;
+    qn_dim kept[QN_KNOWN_MAX];
+    int32_t size;
     const qn_dim *e = qn_move_known(c, 0, &size);
-    range         r = { 0, 1, size };
-    int64_t       s, t;
+    range r = { 0, 1, size };
+    int64_t s, t;
 
     if (!e || n > 1 || size > QN_KNOWN_MAX) return;
     if (n == 1) {
@@ -143,16 +146,18 @@ static void slice_known(qn_infer *c, const qn_dim *start, const qn_dim *end, con
 static qn_status slice_infer(qn_infer *c, qn_error *err)
 {
     const qn_type *x = &c->in[0];
-    qn_type       *out = &c->out[0];
-    qn_move_list   axes, steps;
-    qn_dim         starts[QN_MAX_RANK], ends[QN_MAX_RANK];
-    const qn_dim  *start, *end;
-    int32_t        n, n_end;
-    qn_status      st;
+    qn_type *out = &c->out[0];
+    qn_move_list axes, steps;
+    qn_dim starts[QN_MAX_RANK], ends[QN_MAX_RANK];
+    const qn_dim *start, *end;
+    int32_t n, n_end;
+    qn_status st;
 
     if ((st = qn_move_need(c, c->node->opset >= 10 ? 3 : 1, err)) != QN_OK) return st;
-    if ((st = bounds(c, "starts", 1, starts, &start, &n, err)) != QN_OK || (st = bounds(c, "ends", 2, ends, &end, &n_end, err)) != QN_OK) return st;
-    if ((st = qn_move_list_infer(c, "axes", 3, &axes, err)) != QN_OK || (st = qn_move_list_infer(c, "steps", 4, &steps, err)) != QN_OK) return st;
+    if ((st = bounds(c, "starts", 1, starts, &start, &n, err)) != QN_OK || (st = bounds(c, "ends", 2, ends, &end, &n_end, err)) != QN_OK)
+        return st;
+    if ((st = qn_move_list_infer(c, "axes", 3, &axes, err)) != QN_OK || (st = qn_move_list_infer(c, "steps", 4, &steps, err)) != QN_OK)
+        return st;
     if (n >= 0 && n_end >= 0 && n != n_end) return qn_error_set(err, QN_ERR_SHAPE, "%" PRId32 " starts, %" PRId32 " ends", n, n_end);
     qn_move_like(c, 0, out);
     if (n < 0) n = n_end;
@@ -164,8 +169,10 @@ static qn_status slice_infer(qn_infer *c, qn_error *err)
     for (int32_t i = 0; i < n; i++) {
         qn_dim *d = &out->dims[axes.v[i]];
 
-        if (start && end && steps.how == QN_MOVE_NUMBERS) *d = range_dim(c, start[i], end[i], steps.v[i], *d);
-        else *d = QN_DIM_UNKNOWN;
+        if (start && end && steps.how == QN_MOVE_NUMBERS)
+            *d = range_dim(c, start[i], end[i], steps.v[i], *d);
+        else
+            *d = QN_DIM_UNKNOWN;
     }
     if (x->rank == 1 && start && end && steps.how == QN_MOVE_NUMBERS) slice_known(c, start, end, &steps, n);
     return QN_OK;
@@ -177,11 +184,13 @@ static qn_status slice_infer(qn_infer *c, qn_error *err)
 static qn_status ranges(const qn_run *r, range *of, qn_error *err)
 {
     const qn_tensor *x = &r->in[0];
-    qn_move_list     starts, ends, axes, steps;
-    qn_status        st;
+    qn_move_list starts, ends, axes, steps;
+    qn_status st;
 
-    if ((st = qn_move_list_run(r, "starts", 1, &starts, err)) != QN_OK || (st = qn_move_list_run(r, "ends", 2, &ends, err)) != QN_OK) return st;
-    if ((st = qn_move_list_run(r, "axes", 3, &axes, err)) != QN_OK || (st = qn_move_list_run(r, "steps", 4, &steps, err)) != QN_OK) return st;
+    if ((st = qn_move_list_run(r, "starts", 1, &starts, err)) != QN_OK || (st = qn_move_list_run(r, "ends", 2, &ends, err)) != QN_OK)
+        return st;
+    if ((st = qn_move_list_run(r, "axes", 3, &axes, err)) != QN_OK || (st = qn_move_list_run(r, "steps", 4, &steps, err)) != QN_OK)
+        return st;
     if (starts.n != ends.n) return qn_error_set(err, QN_ERR_SHAPE, "%" PRId32 " starts, %" PRId32 " ends", starts.n, ends.n);
     if ((st = complete(&axes, &steps, starts.n, x->rank, err)) != QN_OK || (st = check_steps(&steps, starts.n, err)) != QN_OK) return st;
     for (int32_t a = 0; a < x->rank; a++) of[a] = (range){ 0, 1, x->dims[a] };
@@ -191,7 +200,7 @@ static qn_status ranges(const qn_run *r, range *of, qn_error *err)
 
 static qn_status slice_dims(const qn_run *r, int32_t o, int32_t *rank, int64_t *dims, qn_error *err)
 {
-    range     of[QN_MAX_RANK];
+    range of[QN_MAX_RANK];
     qn_status st = ranges(r, of, err);
 
     (void)o;
@@ -204,11 +213,11 @@ static qn_status slice_dims(const qn_run *r, int32_t o, int32_t *rank, int64_t *
 static qn_status slice_fill(qn_run *r, qn_error *err)
 {
     const qn_tensor *x = &r->in[0];
-    const size_t     elem = qn_dtype_size(x->dtype);
-    range            of[QN_MAX_RANK];
-    int64_t          strides[QN_MAX_RANK], at = 0;
-    qn_move          m = { .rank = x->rank };
-    qn_status        st = ranges(r, of, err);
+    const size_t elem = qn_dtype_size(x->dtype);
+    range of[QN_MAX_RANK];
+    int64_t strides[QN_MAX_RANK], at = 0;
+    qn_move m = { .rank = x->rank };
+    qn_status st = ranges(r, of, err);
 
     if (st != QN_OK) return st;
     qn_shape_strides(x->rank, x->dims, strides);
@@ -228,14 +237,16 @@ static qn_status slice_run(qn_run *r, qn_error *err) { return qn_move_run(r, 0, 
 /* Where axis a stands in the list of sliced axes; -1: nowhere, -2: it cannot be told. */
 static int32_t find_axis(const qn_infer *c, int32_t a)
 {
-    int64_t        n = 0, v;
+    int64_t n = 0, v;
     const int64_t *attr = qn_node_ints(c->node, "axes", &n);
 
     if (attr || qn_infer_has(c, 3)) {
         if (!attr && (c->in[3].rank != 1 || !qn_move_number(c, c->in[3].dims[0], &n))) return -2;
         for (int32_t i = 0; i < n; i++) {
-            if (attr) v = attr[i];
-            else if (!qn_move_known_at(c, 3, i, &v)) return -2;
+            if (attr)
+                v = attr[i];
+            else if (!qn_move_known_at(c, 3, i, &v))
+                return -2;
             if ((v < 0 ? v + c->in[0].rank : v) == a) return i;
         }
         return -1;
@@ -263,6 +274,14 @@ static void slice_rows(const qn_infer *c, const int32_t *in_axis, int32_t *out_a
 }
 
 const qn_op qn_op_slice = {
-    .name = "Slice", .since = 1, .min_in = 1, .max_in = 5, .min_out = 1, .max_out = 1,
-    .infer = slice_infer, .rows = slice_rows, .run = slice_run, .kernels = "move",
+    .name = "Slice",
+    .since = 1,
+    .min_in = 1,
+    .max_in = 5,
+    .min_out = 1,
+    .max_out = 1,
+    .infer = slice_infer,
+    .rows = slice_rows,
+    .run = slice_run,
+    .kernels = "move",
 };

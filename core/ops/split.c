@@ -37,14 +37,14 @@ static qn_status check_count(const qn_node *node, int64_t n_given, qn_error *err
 static qn_status infer_lengths(qn_infer *c, int32_t axis, qn_error *err)
 {
     const qn_node *node = c->node;
-    const qn_dim   size = c->in[0].dims[axis];
-    int64_t        n_attr, v, total = 0, whole;
+    const qn_dim size = c->in[0].dims[axis];
+    int64_t n_attr, v, total = 0, whole;
     const int64_t *attr = qn_node_ints(node, "split", &n_attr);
-    const bool     given = qn_infer_has(c, 1);
-    int32_t        n = -1;
-    const qn_dim  *e = given && !attr ? qn_move_known(c, 1, &n) : NULL;
-    bool           numbers = true;
-    qn_status      st;
+    const bool given = qn_infer_has(c, 1);
+    int32_t n = -1;
+    const qn_dim *e = given && !attr ? qn_move_known(c, 1, &n) : NULL;
+    bool numbers = true;
+    qn_status st;
 
     if ((attr || e || !given) && (st = check_count(node, attr ? n_attr : e ? n : -1, err)) != QN_OK) return st;
     for (int32_t i = 0; i < node->n_out; i++) {
@@ -60,7 +60,8 @@ static qn_status infer_lengths(qn_infer *c, int32_t axis, qn_error *err)
         } else if (node->opset < 18) { /* the axis divides, or the run fails */
             *d = qn_dims_floordiv(c->dims, size, qn_dims_const(c->dims, node->n_out));
         } else {
-            qn_dim chunk = qn_dims_ceildiv(c->dims, size, qn_dims_const(c->dims, node->n_out)), first = qn_dims_mul(c->dims, chunk, qn_dims_const(c->dims, i));
+            qn_dim chunk = qn_dims_ceildiv(c->dims, size, qn_dims_const(c->dims, node->n_out)),
+                   first = qn_dims_mul(c->dims, chunk, qn_dims_const(c->dims, i));
 
             *d = qn_dims_max(c->dims, qn_dims_const(c->dims, 0), qn_dims_min(c->dims, chunk, qn_dims_sub(c->dims, size, first)));
         }
@@ -73,18 +74,19 @@ static qn_status infer_lengths(qn_infer *c, int32_t axis, qn_error *err)
         }
     }
     if (numbers && qn_move_number(c, size, &whole) && whole != total)
-        return qn_error_set(err, QN_ERR_SHAPE, "the lengths in split add up to %" PRId64 ", axis %" PRId32 " has size %" PRId64, total, axis, whole);
+        return qn_error_set(err, QN_ERR_SHAPE, "the lengths in split add up to %" PRId64 ", axis %" PRId32 " has size %" PRId64, total,
+                            axis, whole);
     return QN_OK;
 }
 
 static void split_known(qn_infer *c)
 {
-    int32_t       n, at = 0;
+    int32_t n, at = 0;
     const qn_dim *e = qn_move_known(c, 0, &n);
 
     if (!e) return;
     for (int32_t i = 0; i < c->node->n_out; i++) {
-        int64_t   len;
+        int64_t len;
         qn_known *k;
 
         if (!qn_move_number(c, c->out[i].dims[0], &len) || len > n - at) return;
@@ -99,8 +101,8 @@ static void split_known(qn_infer *c)
 static qn_status split_infer(qn_infer *c, qn_error *err)
 {
     const qn_type *x = &c->in[0];
-    int32_t        axis;
-    qn_status      st;
+    int32_t axis;
+    qn_status st;
 
     if ((st = qn_move_need(c, 1, err)) != QN_OK || (st = qn_move_need_rank(c, 1, 1, 1, err)) != QN_OK) return st;
     if (c->node->opset >= 2 && (st = qn_move_need_dtype(c, 1, QN_MOVE_INDEX, err)) != QN_OK) return st;
@@ -119,38 +121,43 @@ static qn_status split_infer(qn_infer *c, qn_error *err)
 /* Length of piece i; where they are given, what check_lengths() found to add up. */
 static qn_status piece(const qn_run *r, int64_t size, int32_t i, int64_t *len, qn_error *err)
 {
-    int64_t        n;
+    int64_t n;
     const int64_t *attr = qn_node_ints(r->node, "split", &n);
 
-    if (attr) *len = attr[i];
-    else if (qn_move_has(r, 1)) *len = qn_move_int(&r->in[1], i);
-    else return equal_piece(r->node, size, i, len, err);
+    if (attr)
+        *len = attr[i];
+    else if (qn_move_has(r, 1))
+        *len = qn_move_int(&r->in[1], i);
+    else
+        return equal_piece(r->node, size, i, len, err);
     return QN_OK;
 }
 
 static qn_status check_lengths(const qn_run *r, int32_t axis, qn_error *err)
 {
-    int64_t        n = -1, total = 0, len = 0, size = r->in[0].dims[axis];
+    int64_t n = -1, total = 0, len = 0, size = r->in[0].dims[axis];
     const int64_t *attr = qn_node_ints(r->node, "split", &n);
-    qn_status      st;
+    qn_status st;
 
     if (!attr) n = qn_move_has(r, 1) ? qn_tensor_count(&r->in[1]) : -1;
     if ((st = check_count(r->node, n, err)) != QN_OK) return st;
     for (int32_t i = 0; i < r->node->n_out; i++) {
         if ((st = piece(r, size, i, &len, err)) != QN_OK) return st;
         if (len < 0 || !qn_i64_add(total, len, &total))
-            return qn_error_set(err, QN_ERR_SHAPE, "split[%" PRId32 "] is %" PRId64 ", axis %" PRId32 " has size %" PRId64, i, len, axis, size);
+            return qn_error_set(err, QN_ERR_SHAPE, "split[%" PRId32 "] is %" PRId64 ", axis %" PRId32 " has size %" PRId64, i, len, axis,
+                                size);
     }
     if (total != size)
-        return qn_error_set(err, QN_ERR_SHAPE, "the lengths in split add up to %" PRId64 ", axis %" PRId32 " has size %" PRId64, total, axis, size);
+        return qn_error_set(err, QN_ERR_SHAPE, "the lengths in split add up to %" PRId64 ", axis %" PRId32 " has size %" PRId64, total,
+                            axis, size);
     return QN_OK;
 }
 
 static qn_status split_dims(const qn_run *r, int32_t o, int32_t *rank, int64_t *dims, qn_error *err)
 {
     const qn_tensor *x = &r->in[0];
-    int32_t          axis;
-    qn_status        st = qn_move_axis(qn_node_int(r->node, "axis", 0), x->rank, &axis, err);
+    int32_t axis;
+    qn_status st = qn_move_axis(qn_node_int(r->node, "axis", 0), x->rank, &axis, err);
 
     if (st != QN_OK) return st;
     *rank = x->rank;
@@ -161,10 +168,10 @@ static qn_status split_dims(const qn_run *r, int32_t o, int32_t *rank, int64_t *
 static qn_status split_fill(qn_run *r, qn_error *err)
 {
     const qn_tensor *x = &r->in[0];
-    const size_t     elem = qn_dtype_size(x->dtype);
-    int32_t          axis;
-    int64_t          inner, at = 0;
-    qn_status        st = qn_move_axis(qn_node_int(r->node, "axis", 0), x->rank, &axis, err);
+    const size_t elem = qn_dtype_size(x->dtype);
+    int32_t axis;
+    int64_t inner, at = 0;
+    qn_status st = qn_move_axis(qn_node_int(r->node, "axis", 0), x->rank, &axis, err);
 
     if (st != QN_OK) return st;
     inner = qn_move_span(x->dims, axis + 1, x->rank);
@@ -187,7 +194,7 @@ static qn_status split_fill(qn_run *r, qn_error *err)
 
 static qn_status split_run(qn_run *r, qn_error *err)
 {
-    int32_t   axis;
+    int32_t axis;
     qn_status st = qn_move_axis(qn_node_int(r->node, "axis", 0), r->in[0].rank, &axis, err);
 
     if (st != QN_OK || (st = check_lengths(r, axis, err)) != QN_OK) return st;
@@ -204,6 +211,14 @@ static void split_rows(const qn_infer *c, const int32_t *in_axis, int32_t *out_a
 }
 
 const qn_op qn_op_split = {
-    .name = "Split", .since = 1, .min_in = 1, .max_in = 2, .min_out = 1, .max_out = INT32_MAX,
-    .infer = split_infer, .rows = split_rows, .run = split_run, .kernels = "move",
+    .name = "Split",
+    .since = 1,
+    .min_in = 1,
+    .max_in = 2,
+    .min_out = 1,
+    .max_out = INT32_MAX,
+    .infer = split_infer,
+    .rows = split_rows,
+    .run = split_run,
+    .kernels = "move",
 };

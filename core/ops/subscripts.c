@@ -13,9 +13,12 @@ typedef struct term {
 
 static bool letter_of(char c, uint8_t *label)
 {
-    if (c >= 'A' && c <= 'Z') *label = (uint8_t)(c - 'A'); /* capitals first, as in the order of the implicit output */
-    else if (c >= 'a' && c <= 'z') *label = (uint8_t)(26 + c - 'a');
-    else return false;
+    if (c >= 'A' && c <= 'Z')
+        *label = (uint8_t)(c - 'A'); /* capitals first, as in the order of the implicit output */
+    else if (c >= 'a' && c <= 'z')
+        *label = (uint8_t)(26 + c - 'a');
+    else
+        return false;
     return true;
 }
 
@@ -24,7 +27,7 @@ static qn_status read_term(const char *equation, size_t *at, term *t, qn_error *
 {
     *t = (term){ .dots = -1 };
     for (;; ++*at) {
-        char    c = equation[*at];
+        char c = equation[*at];
         uint8_t label;
 
         if (c == ' ') continue;
@@ -38,7 +41,8 @@ static qn_status read_term(const char *equation, size_t *at, term *t, qn_error *
         } else if (!letter_of(c, &label)) {
             return qn_error_set(err, QN_ERR_INVALID, "equation, byte %zu: '%c', expected a letter, \"...\", ',' or \"->\"", *at, c);
         } else if (t->n == QN_MAX_RANK) {
-            return qn_error_set(err, QN_ERR_UNSUPPORTED, "equation, byte %zu: a term of more than %d letters is unsupported", *at, QN_MAX_RANK);
+            return qn_error_set(err, QN_ERR_UNSUPPORTED, "equation, byte %zu: a term of more than %d letters is unsupported", *at,
+                                QN_MAX_RANK);
         } else {
             t->letter[t->n++] = label;
         }
@@ -83,7 +87,7 @@ static qn_status check_output(const qn_subscripts *s, qn_error *err)
         for (int32_t i = 0; i < s->rank[t]; i++) have[s->label[t][i]] = true;
     for (int32_t i = 0; i < s->out_rank; i++) {
         uint8_t l = s->out[i];
-        char    name = l < 26 ? (char)('A' + l) : (char)('a' + l - 26);
+        char name = l < 26 ? (char)('A' + l) : (char)('a' + l - 26);
 
         if (!have[l]) return qn_error_set(err, QN_ERR_INVALID, "equation: the output has '%c', no operand does", name);
         if (seen[l]) return qn_error_set(err, QN_ERR_INVALID, "equation: the output has '%c' twice", name);
@@ -102,7 +106,8 @@ static qn_status read_operands(const char *equation, size_t *at, const int32_t *
             return qn_error_set(err, QN_ERR_INVALID, "equation has %" PRId32 " terms for %" PRId32 " operands", t, s->n_terms);
         if ((st = read_term(equation, at, &terms[t], err)) != QN_OK) return st;
         if (terms[t].dots < 0 ? terms[t].n != ranks[t] : terms[t].n > ranks[t])
-            return qn_error_set(err, QN_ERR_SHAPE, "equation: term %" PRId32 " has %" PRId32 " letters, its operand rank %" PRId32, t, terms[t].n, ranks[t]);
+            return qn_error_set(err, QN_ERR_SHAPE, "equation: term %" PRId32 " has %" PRId32 " letters, its operand rank %" PRId32, t,
+                                terms[t].n, ranks[t]);
         if (terms[t].dots >= 0 && ranks[t] - terms[t].n > s->ellipsis) s->ellipsis = ranks[t] - terms[t].n;
     }
     if (equation[*at] == ',') return qn_error_set(err, QN_ERR_INVALID, "equation has more terms than the %" PRId32 " operands", s->n_terms);
@@ -111,8 +116,8 @@ static qn_status read_operands(const char *equation, size_t *at, const int32_t *
 
 qn_status qn_subscripts_parse(const char *equation, int32_t n_terms, const int32_t *ranks, qn_subscripts *s, qn_error *err)
 {
-    term      terms[QN_EINSUM_TERMS], out;
-    size_t    at = 0;
+    term terms[QN_EINSUM_TERMS], out;
+    size_t at = 0;
     qn_status st;
 
     memset(s, 0, sizeof *s);
@@ -128,7 +133,8 @@ qn_status qn_subscripts_parse(const char *equation, int32_t n_terms, const int32
         at += 2;
         if ((st = read_term(equation, &at, &out, err)) != QN_OK) return st;
         if (equation[at] != '\0') return qn_error_set(err, QN_ERR_INVALID, "equation, byte %zu: '%c' after the output", at, equation[at]);
-        if (s->ellipsis > 0 && out.dots < 0) return qn_error_set(err, QN_ERR_INVALID, "equation: an operand has \"...\", the output has not");
+        if (s->ellipsis > 0 && out.dots < 0)
+            return qn_error_set(err, QN_ERR_INVALID, "equation: an operand has \"...\", the output has not");
     } else if ((st = implicit_output(s, &out, err)) != QN_OK) {
         return st;
     }

@@ -4,9 +4,9 @@
 
 #include "quern/tensor.h"
 
-#define QN_EINSUM_TERMS 16                        /* operands at most */
-#define QN_EINSUM_ELLIPSIS 52                     /* labels below are letters a-zA-Z; from here on the axes of the ellipsis */
-#define QN_EINSUM_LABELS (52 + QN_MAX_RANK)
+#define QN_EINSUM_TERMS    16 /* operands at most */
+#define QN_EINSUM_ELLIPSIS 52 /* labels below are letters a-zA-Z; from here on the axes of the ellipsis */
+#define QN_EINSUM_LABELS   (52 + QN_MAX_RANK)
 
 /* Axes of the ellipsis are numbered from the right, so that those of two operands meet as in broadcasting: label ELLIPSIS + i is
  * axis i of `ellipsis` many, and an operand with fewer has the last ones. */

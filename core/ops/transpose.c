@@ -8,9 +8,9 @@
 
 static qn_status permutation(const qn_node *node, int32_t rank, int32_t *perm, qn_error *err)
 {
-    int64_t        n;
+    int64_t n;
     const int64_t *p = qn_node_ints(node, "perm", &n);
-    uint32_t       seen = 0;
+    uint32_t seen = 0;
 
     if (p && n != rank) return qn_error_set(err, QN_ERR_SHAPE, "perm has %" PRId64 " axes, the input has rank %" PRId32, n, rank);
     for (int32_t i = 0; i < rank; i++) {
@@ -27,9 +27,9 @@ static qn_status permutation(const qn_node *node, int32_t rank, int32_t *perm, q
 static qn_status transpose_infer(qn_infer *c, qn_error *err)
 {
     const qn_type *x = &c->in[0];
-    int32_t        perm[QN_MAX_RANK], n;
-    const qn_dim  *e;
-    qn_status      st;
+    int32_t perm[QN_MAX_RANK], n;
+    const qn_dim *e;
+    qn_status st;
 
     if ((st = qn_move_need(c, 1, err)) != QN_OK) return st;
     qn_move_like(c, 0, &c->out[0]);
@@ -43,7 +43,7 @@ static qn_status transpose_infer(qn_infer *c, qn_error *err)
 
 static qn_status transpose_dims(const qn_run *r, int32_t o, int32_t *rank, int64_t *dims, qn_error *err)
 {
-    int32_t   perm[QN_MAX_RANK];
+    int32_t perm[QN_MAX_RANK];
     qn_status st = permutation(r->node, r->in[0].rank, perm, err);
 
     (void)o;
@@ -56,10 +56,10 @@ static qn_status transpose_dims(const qn_run *r, int32_t o, int32_t *rank, int64
 static qn_status transpose_fill(qn_run *r, qn_error *err)
 {
     const qn_tensor *x = &r->in[0];
-    int32_t          perm[QN_MAX_RANK];
-    int64_t          strides[QN_MAX_RANK];
-    qn_move          m = { .rank = x->rank };
-    qn_status        st = permutation(r->node, x->rank, perm, err);
+    int32_t perm[QN_MAX_RANK];
+    int64_t strides[QN_MAX_RANK];
+    qn_move m = { .rank = x->rank };
+    qn_status st = permutation(r->node, x->rank, perm, err);
 
     if (st != QN_OK) return st;
     qn_shape_strides(x->rank, x->dims, strides);
@@ -84,6 +84,14 @@ static void transpose_rows(const qn_infer *c, const int32_t *in_axis, int32_t *o
 }
 
 const qn_op qn_op_transpose = {
-    .name = "Transpose", .since = 1, .min_in = 1, .max_in = 1, .min_out = 1, .max_out = 1,
-    .infer = transpose_infer, .rows = transpose_rows, .run = transpose_run, .kernels = "move",
+    .name = "Transpose",
+    .since = 1,
+    .min_in = 1,
+    .max_in = 1,
+    .min_out = 1,
+    .max_out = 1,
+    .infer = transpose_infer,
+    .rows = transpose_rows,
+    .run = transpose_run,
+    .kernels = "move",
 };

@@ -30,11 +30,11 @@ static qn_status trilu_dims(const qn_run *r, int32_t o, int32_t *rank, int64_t *
 static qn_status trilu_fill(qn_run *r, qn_error *err)
 {
     const qn_tensor *x = &r->in[0];
-    const size_t     elem = qn_dtype_size(x->dtype);
-    const bool       upper = qn_node_int(r->node, "upper", 1) != 0;
-    int64_t          k = qn_move_has(r, 1) ? qn_move_int(&r->in[1], 0) : 0;
-    int64_t          rows, n = x->dims[x->rank - 2], m = x->dims[x->rank - 1];
-    char            *y = r->out[0].data;
+    const size_t elem = qn_dtype_size(x->dtype);
+    const bool upper = qn_node_int(r->node, "upper", 1) != 0;
+    int64_t k = qn_move_has(r, 1) ? qn_move_int(&r->in[1], 0) : 0;
+    int64_t rows, n = x->dims[x->rank - 2], m = x->dims[x->rank - 1];
+    char *y = r->out[0].data;
 
     (void)err;
     if (qn_tensor_count(x) == 0) return QN_OK;
@@ -45,8 +45,10 @@ static qn_status trilu_fill(qn_run *r, qn_error *err)
         int64_t cut = row % n + k + (upper ? 0 : 1); /* upper: zeros before it; lower: zeros from it on */
 
         cut = cut < 0 ? 0 : cut > m ? m : cut;
-        if (upper) memset(y, 0, (size_t)cut * elem);
-        else memset(y + (size_t)cut * elem, 0, (size_t)(m - cut) * elem);
+        if (upper)
+            memset(y, 0, (size_t)cut * elem);
+        else
+            memset(y + (size_t)cut * elem, 0, (size_t)(m - cut) * elem);
     }
     return QN_OK;
 }
@@ -59,6 +61,14 @@ static void trilu_rows(const qn_infer *c, const int32_t *in_axis, int32_t *out_a
 }
 
 const qn_op qn_op_trilu = {
-    .name = "Trilu", .since = 14, .min_in = 1, .max_in = 2, .min_out = 1, .max_out = 1, .flags = QN_OP_INPLACE,
-    .infer = trilu_infer, .rows = trilu_rows, .run = trilu_run,
+    .name = "Trilu",
+    .since = 14,
+    .min_in = 1,
+    .max_in = 2,
+    .min_out = 1,
+    .max_out = 1,
+    .flags = QN_OP_INPLACE,
+    .infer = trilu_infer,
+    .rows = trilu_rows,
+    .run = trilu_run,
 };

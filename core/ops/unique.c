@@ -13,15 +13,15 @@
 
 typedef struct slices {
     const qn_tensor *x;
-    int32_t          axis; /* -1: elements of the flattened tensor */
-    int64_t          outer, n, inner;
+    int32_t axis; /* -1: elements of the flattened tensor */
+    int64_t outer, n, inner;
 } slices;
 
 static qn_status unique_infer(qn_infer *c, qn_error *err)
 {
     const bool flat = !qn_node_attr(c->node, "axis");
-    int32_t    axis = 0;
-    qn_status  st = qn_move_need(c, 1, err);
+    int32_t axis = 0;
+    qn_status st = qn_move_need(c, 1, err);
 
     if (st != QN_OK) return st;
     qn_move_like(c, 0, &c->out[0]);
@@ -41,7 +41,7 @@ static qn_status unique_infer(qn_infer *c, qn_error *err)
 static qn_status view(const qn_run *r, slices *s, qn_error *err)
 {
     const qn_tensor *x = &r->in[0];
-    qn_status        st;
+    qn_status st;
 
     *s = (slices){ x, -1, 1, qn_tensor_count(x), 1 };
     if (!qn_node_attr(r->node, "axis")) return QN_OK;
@@ -57,9 +57,9 @@ static int compare_elements(const qn_tensor *x, int64_t a, int64_t b)
     uint64_t ka, kb;
 
     if (x->dtype == QN_STRING) {
-        size_t      la, lb;
+        size_t la, lb;
         const char *sa = qn_strings_get(x, a, &la), *sb = qn_strings_get(x, b, &lb);
-        int         c = la && lb ? memcmp(sa, sb, la < lb ? la : lb) : 0;
+        int c = la && lb ? memcmp(sa, sb, la < lb ? la : lb) : 0;
 
         return c ? c : (la > lb) - (la < lb);
     }
@@ -141,9 +141,9 @@ static void order_by_place(const slices *s, groups *g, int64_t *number, int64_t 
 static qn_status write_strings(qn_run *r, const slices *s, const groups *g, int32_t rank, const int64_t *dims, qn_error *err)
 {
     const int64_t total = s->outer * g->n * s->inner;
-    size_t        text = 0, len, bytes;
-    uint64_t     *off;
-    qn_status     st;
+    size_t text = 0, len, bytes;
+    uint64_t *off;
+    qn_status st;
 
 #define SOURCE(e) (((e) / s->inner / g->n * s->n + g->first[(e) / s->inner % g->n]) * s->inner + (e) % s->inner)
     for (int64_t e = 0; e < total; e++) {
@@ -167,17 +167,17 @@ static qn_status write_strings(qn_run *r, const slices *s, const groups *g, int3
 static qn_status write_values(qn_run *r, const slices *s, const groups *g, qn_error *err)
 {
     const qn_tensor *x = s->x;
-    int64_t          dims[QN_MAX_RANK] = { 0 };
-    int32_t          rank = s->axis < 0 ? 1 : x->rank;
-    qn_status        st;
+    int64_t dims[QN_MAX_RANK] = { 0 };
+    int32_t rank = s->axis < 0 ? 1 : x->rank;
+    qn_status st;
 
     if (!qn_move_wants(r, 0)) return QN_OK;
     if (s->axis >= 0) memcpy(dims, x->dims, sizeof dims);
     dims[s->axis < 0 ? 0 : s->axis] = g->n;
     if (x->dtype == QN_STRING) return write_strings(r, s, g, rank, dims, err);
     if ((st = qn_move_output(r, 0, x->dtype, rank, dims, err)) != QN_OK) return st;
-    qn_move_gather(x->data, r->out[0].data, s->outer, s->n, (size_t)s->inner * qn_dtype_size(x->dtype), (qn_move_index){ g->first, true }, g->n,
-                   r->team);
+    qn_move_gather(x->data, r->out[0].data, s->outer, s->n, (size_t)s->inner * qn_dtype_size(x->dtype), (qn_move_index){ g->first, true },
+                   g->n, r->team);
     return QN_OK;
 }
 
@@ -193,12 +193,12 @@ static qn_status write_list(qn_run *r, int32_t i, const int64_t *v, int64_t n, q
 
 static qn_status unique_run(qn_run *r, qn_error *err)
 {
-    slices       s;
-    groups       g;
+    slices s;
+    groups g;
     qn_move_work work;
-    size_t       bytes;
-    int64_t     *places, *tmp;
-    qn_status    st = view(r, &s, err);
+    size_t bytes;
+    int64_t *places, *tmp;
+    qn_status st = view(r, &s, err);
 
     if (st != QN_OK) return st;
     if (!qn_size_mul((size_t)s.n, 5 * sizeof(int64_t), &bytes)) return qn_error_set(err, QN_ERR_LIMIT, "%" PRId64 " elements to sort", s.n);
@@ -218,6 +218,13 @@ static qn_status unique_run(qn_run *r, qn_error *err)
 }
 
 const qn_op qn_op_unique = {
-    .name = "Unique", .since = 11, .min_in = 1, .max_in = 1, .min_out = 1, .max_out = 4, .infer = unique_infer, .run = unique_run,
+    .name = "Unique",
+    .since = 11,
+    .min_in = 1,
+    .max_in = 1,
+    .min_out = 1,
+    .max_out = 4,
+    .infer = unique_infer,
+    .run = unique_run,
     .kernels = "move",
 };

@@ -10,7 +10,7 @@
 #include <math.h>
 
 #define FLOATS (1u << QN_F32 | 1u << QN_F64 | 1u << QN_F16 | 1u << QN_BF16)
-#define INTS (1u << QN_I8 | 1u << QN_I16 | 1u << QN_I32 | 1u << QN_I64 | 1u << QN_U8 | 1u << QN_U16 | 1u << QN_U32 | 1u << QN_U64)
+#define INTS   (1u << QN_I8 | 1u << QN_I16 | 1u << QN_I32 | 1u << QN_I64 | 1u << QN_U8 | 1u << QN_U16 | 1u << QN_U32 | 1u << QN_U64)
 
 static qn_status output_dtype(const qn_node *node, qn_dtype *out, qn_error *err)
 {
@@ -42,7 +42,8 @@ static void store(const qn_tensor *y, int64_t i, double v)
 /* A scalar integer input at run time. */
 static qn_status count_at(const qn_tensor *t, const char *what, int64_t *n, qn_error *err)
 {
-    if (qn_tensor_count(t) != 1) return qn_error_set(err, QN_ERR_SHAPE, "%s has %" PRId64 " elements, expected 1", what, qn_tensor_count(t));
+    if (qn_tensor_count(t) != 1)
+        return qn_error_set(err, QN_ERR_SHAPE, "%s has %" PRId64 " elements, expected 1", what, qn_tensor_count(t));
     *n = qn_move_int(t, 0);
     if (*n < 0) return qn_error_set(err, QN_ERR_SHAPE, "%s is %" PRId64 ", expected 0 or more", what, *n);
     return QN_OK;
@@ -52,11 +53,11 @@ static qn_status count_at(const qn_tensor *t, const char *what, int64_t *n, qn_e
 
 static qn_status window_infer(qn_infer *c, qn_error *err)
 {
-    int32_t       n;
-    int64_t       v;
-    qn_dtype      dtype;
+    int32_t n;
+    int64_t v;
+    qn_dtype dtype;
     const qn_dim *e;
-    qn_status     st;
+    qn_status st;
 
     if ((st = qn_move_need(c, 1, err)) != QN_OK || (st = qn_move_need_dtype(c, 0, QN_MOVE_INDEX, err)) != QN_OK) return st;
     if ((st = output_dtype(c->node, &dtype, err)) != QN_OK || (st = qn_move_type(&c->out[0], dtype, 1, err)) != QN_OK) return st;
@@ -69,9 +70,9 @@ static qn_status window_infer(qn_infer *c, qn_error *err)
 
 static qn_status window_run(qn_run *r, double a, double b, double c, qn_error *err)
 {
-    int64_t   n, last;
-    qn_dtype  dtype;
-    double    turn;
+    int64_t n, last;
+    qn_dtype dtype;
+    double turn;
     qn_status st;
 
     if ((st = count_at(&r->in[0], "size", &n, err)) != QN_OK || (st = output_dtype(r->node, &dtype, err)) != QN_OK) return st;
@@ -87,23 +88,44 @@ static qn_status hamming_run(qn_run *r, qn_error *err) { return window_run(r, 25
 static qn_status blackman_run(qn_run *r, qn_error *err) { return window_run(r, 0.42, 0.5, 0.08, err); }
 
 const qn_op qn_op_hann_window = {
-    .name = "HannWindow", .since = 17, .min_in = 1, .max_in = 1, .min_out = 1, .max_out = 1, .infer = window_infer, .run = hann_run,
+    .name = "HannWindow",
+    .since = 17,
+    .min_in = 1,
+    .max_in = 1,
+    .min_out = 1,
+    .max_out = 1,
+    .infer = window_infer,
+    .run = hann_run,
 };
 const qn_op qn_op_hamming_window = {
-    .name = "HammingWindow", .since = 17, .min_in = 1, .max_in = 1, .min_out = 1, .max_out = 1, .infer = window_infer, .run = hamming_run,
+    .name = "HammingWindow",
+    .since = 17,
+    .min_in = 1,
+    .max_in = 1,
+    .min_out = 1,
+    .max_out = 1,
+    .infer = window_infer,
+    .run = hamming_run,
 };
 const qn_op qn_op_blackman_window = {
-    .name = "BlackmanWindow", .since = 17, .min_in = 1, .max_in = 1, .min_out = 1, .max_out = 1, .infer = window_infer, .run = blackman_run,
+    .name = "BlackmanWindow",
+    .since = 17,
+    .min_in = 1,
+    .max_in = 1,
+    .min_out = 1,
+    .max_out = 1,
+    .infer = window_infer,
+    .run = blackman_run,
 };
 
 /* -- MelWeightMatrix ------------------------------------------------------------------------------------------------------ */
 
 static qn_status mel_infer(qn_infer *c, qn_error *err)
 {
-    int32_t       n;
-    qn_dtype      dtype;
+    int32_t n;
+    qn_dtype dtype;
     const qn_dim *e;
-    qn_status     st;
+    qn_status st;
 
     if ((st = qn_move_need(c, 5, err)) != QN_OK) return st;
     for (int32_t i = 0; i < 5; i++)
@@ -128,31 +150,35 @@ static double edge_bin(double low, double high, int64_t bins, int64_t i, int64_t
 
 static qn_status mel_run(qn_run *r, qn_error *err)
 {
-    int64_t   bins, dft, rate, rows;
-    double    low, high;
-    qn_dtype  dtype;
+    int64_t bins, dft, rate, rows;
+    double low, high;
+    qn_dtype dtype;
     qn_status st;
 
     if ((st = count_at(&r->in[0], "num_mel_bins", &bins, err)) != QN_OK || (st = count_at(&r->in[1], "dft_length", &dft, err)) != QN_OK ||
         (st = count_at(&r->in[2], "sample_rate", &rate, err)) != QN_OK || (st = output_dtype(r->node, &dtype, err)) != QN_OK)
         return st;
     if (qn_tensor_count(&r->in[3]) != 1 || qn_tensor_count(&r->in[4]) != 1 || rate == 0)
-        return qn_error_set(err, QN_ERR_INVALID, "sample_rate is %" PRId64 ", edges have %" PRId64 " and %" PRId64 " elements", rate, qn_tensor_count(&r->in[3]), qn_tensor_count(&r->in[4]));
+        return qn_error_set(err, QN_ERR_INVALID, "sample_rate is %" PRId64 ", edges have %" PRId64 " and %" PRId64 " elements", rate,
+                            qn_tensor_count(&r->in[3]), qn_tensor_count(&r->in[4]));
     low = mel_of(qn_move_real(&r->in[3], 0));
     high = mel_of(qn_move_real(&r->in[4], 0));
     rows = dft / 2 + 1;
     if ((st = qn_move_output(r, 0, dtype, 2, (const int64_t[]){ rows, bins }, err)) != QN_OK) return st;
     for (int64_t b = 0; b < bins; b++) {
-        const double left = edge_bin(low, high, bins, b, dft, rate), center = edge_bin(low, high, bins, b + 1, dft, rate), right = edge_bin(low, high, bins, b + 2, dft, rate);
+        const double left = edge_bin(low, high, bins, b, dft, rate), center = edge_bin(low, high, bins, b + 1, dft, rate),
+                     right = edge_bin(low, high, bins, b + 2, dft, rate);
 
         if (!(left >= 0 && right <= (double)rows))
             return qn_error_set(err, QN_ERR_RANGE, "mel bin %" PRId64 " covers DFT bins %g to %g of %" PRId64, b, left, right, rows);
         for (int64_t i = 0; i < rows; i++) {
             const double f = (double)i;
-            double       v = 0;
+            double v = 0;
 
-            if (f >= left && f <= center) v = center > left ? (f - left) / (center - left) : f == center;
-            else if (f > center && f < right) v = (right - f) / (right - center);
+            if (f >= left && f <= center)
+                v = center > left ? (f - left) / (center - left) : f == center;
+            else if (f > center && f < right)
+                v = (right - f) / (right - center);
             store(&r->out[0], i * bins + b, v);
         }
     }
@@ -160,5 +186,12 @@ static qn_status mel_run(qn_run *r, qn_error *err)
 }
 
 const qn_op qn_op_mel_weight_matrix = {
-    .name = "MelWeightMatrix", .since = 17, .min_in = 5, .max_in = 5, .min_out = 1, .max_out = 1, .infer = mel_infer, .run = mel_run,
+    .name = "MelWeightMatrix",
+    .since = 17,
+    .min_in = 5,
+    .max_in = 5,
+    .min_out = 1,
+    .max_out = 1,
+    .infer = mel_infer,
+    .run = mel_run,
 };

@@ -35,6 +35,9 @@ static qn_status make_stages(qn_model *m, int dir_fd, const char *name, qn_error
     if (st == QN_OK) m->rows_independent = qn_graph_rows_independent(m->canonical);
     if (st == QN_OK) st = qn_graph_lower(m->canonical, m->store, m->cpu, m->bits, m->all_values, &m->lowered, err);
     if (st == QN_OK) st = qn_graph_verify(m->lowered, err);
+    /* Folding makes sizes known that were computed, so some models can be proved only here. Before any other thread sees the graph: the
+     * proof adds expressions to its dims. */
+    if (st == QN_OK && !m->rows_independent) m->rows_independent = qn_graph_rows_independent(m->lowered);
     return st;
 }
 

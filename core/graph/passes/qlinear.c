@@ -231,8 +231,7 @@ static qn_status put_gemm(qn_pass *p, product *m, qn_value_id bias, bool trans_a
     int64_t n = qn_pass_dim(p, m->w.q, trans_b ? 0 : 1), k = qn_pass_dim(p, m->w.q, trans_b ? 1 : 0);
     qn_attr attrs[] = { { .name = "transA", .type = QN_ATTR_INT, .i = trans_a },
                         { .name = "transB", .type = QN_ATTR_INT, .i = trans_b },
-                        { .name = "alpha", .type = QN_ATTR_FLOAT, .f = alpha },
-                        { .name = "relu", .type = QN_ATTR_INT, .i = 0 } };
+                        { .name = "alpha", .type = QN_ATTR_FLOAT, .f = alpha } };
     qn_status st;
 
     *done = false;
@@ -253,7 +252,7 @@ static qn_status put_gemm(qn_pass *p, product *m, qn_value_id bias, bool trans_a
                                    m->has_q ? m->y.scale : QN_NONE,
                                    m->has_q ? m->y.zero : QN_NONE };
 
-        if (m->has_q) return put(p, m, "quern", "QGemm", 1, in, 9, attrs, 4, done, err);
+        if (m->has_q) return put(p, m, "quern", "QGemm", 1, in, 9, attrs, 3, done, err);
         return put(p, m, "com.microsoft", "QGemm", 1, in, 7, attrs, 3, done, err);
     }
 }

@@ -14,15 +14,15 @@
 typedef enum way { WAY_RUN, WAY_PAIR, WAY_STRIDED } way;
 
 typedef struct copy {
-    qn_move     m; /* simplified, without the inner axes */
-    way         how;
-    size_t      elem;
+    qn_move m; /* simplified, without the inner axes */
+    way how;
+    size_t elem;
     const char *src;
-    char       *dst;
-    int64_t     n, src_step, dst_step; /* the last axis */
-    int64_t     pair, pair_dst;        /* PAIR: length and dst step of the axis that is contiguous in src */
-    int64_t     units, per_tile;       /* outer positions (times chunks of the pair), and how many a tile takes */
-    int64_t     chunks;                /* PAIR: pieces of BLOCK the pair axis is cut into */
+    char *dst;
+    int64_t n, src_step, dst_step; /* the last axis */
+    int64_t pair, pair_dst;        /* PAIR: length and dst step of the axis that is contiguous in src */
+    int64_t units, per_tile;       /* outer positions (times chunks of the pair), and how many a tile takes */
+    int64_t chunks;                /* PAIR: pieces of BLOCK the pair axis is cut into */
 } copy;
 
 static void simplify(const qn_move *m, qn_move *s)
@@ -55,11 +55,11 @@ static void drop_axis(qn_move *m, int32_t axis)
     }
 }
 
-#define STRIDED(type)                                                                      \
-    do {                                                                                   \
-        const type *s = (const type *)src;                                                 \
-        type       *d = (type *)dst;                                                       \
-        for (int64_t i = 0; i < c->n; i++) d[i * c->dst_step] = s[i * c->src_step];        \
+#define STRIDED(type)                                                                                                                      \
+    do {                                                                                                                                   \
+        const type *s = (const type *)src;                                                                                                 \
+        type *d = (type *)dst;                                                                                                             \
+        for (int64_t i = 0; i < c->n; i++) d[i * c->dst_step] = s[i * c->src_step];                                                        \
     } while (0)
 
 static void run_strided(const copy *c, const char *src, char *dst)
@@ -72,15 +72,15 @@ static void run_strided(const copy *c, const char *src, char *dst)
     }
 }
 
-#define PAIR(type)                                                                                                       \
-    do {                                                                                                                 \
-        const type *s = (const type *)src;                                                                               \
-        type       *d = (type *)dst;                                                                                     \
-        for (int64_t k0 = 0; k0 < c->n; k0 += BLOCK) {                                                                   \
-            int64_t k1 = k0 + BLOCK < c->n ? k0 + BLOCK : c->n;                                                          \
-            for (int64_t i = i0; i < i1; i++)                                                                            \
-                for (int64_t k = k0; k < k1; k++) d[i * c->pair_dst + k] = s[i + k * c->src_step];                       \
-        }                                                                                                                \
+#define PAIR(type)                                                                                                                         \
+    do {                                                                                                                                   \
+        const type *s = (const type *)src;                                                                                                 \
+        type *d = (type *)dst;                                                                                                             \
+        for (int64_t k0 = 0; k0 < c->n; k0 += BLOCK) {                                                                                     \
+            int64_t k1 = k0 + BLOCK < c->n ? k0 + BLOCK : c->n;                                                                            \
+            for (int64_t i = i0; i < i1; i++)                                                                                              \
+                for (int64_t k = k0; k < k1; k++) d[i * c->pair_dst + k] = s[i + k * c->src_step];                                         \
+        }                                                                                                                                  \
     } while (0)
 
 static void run_pair(const copy *c, const char *src, char *dst, int64_t i0, int64_t i1)
@@ -96,8 +96,8 @@ static void run_pair(const copy *c, const char *src, char *dst, int64_t i0, int6
 static void run_tile(void *ctx, int64_t tile, int member)
 {
     const copy *c = ctx;
-    int64_t     first = tile * c->per_tile, last = first + c->per_tile, at[QN_MOVE_MAX_RANK];
-    int64_t     chunk = first % c->chunks, rest = first / c->chunks, so = 0, to = 0;
+    int64_t first = tile * c->per_tile, last = first + c->per_tile, at[QN_MOVE_MAX_RANK];
+    int64_t chunk = first % c->chunks, rest = first / c->chunks, so = 0, to = 0;
 
     (void)member;
     if (last > c->units) last = c->units;
@@ -109,7 +109,7 @@ static void run_tile(void *ctx, int64_t tile, int member)
     }
     for (int64_t u = first; u < last; u++) {
         const char *src = c->src + so * (int64_t)c->elem;
-        char       *dst = c->dst + to * (int64_t)c->elem;
+        char *dst = c->dst + to * (int64_t)c->elem;
 
         if (c->how == WAY_RUN) {
             memcpy(dst, src, (size_t)c->n * c->elem);
@@ -135,7 +135,7 @@ static void run_tile(void *ctx, int64_t tile, int member)
 
 void qn_move_copy(const qn_move *m, size_t elem, const void *src, void *dst, qn_team *team)
 {
-    copy    c = { .elem = elem, .src = src, .dst = dst, .how = WAY_STRIDED, .n = 1, .src_step = 1, .dst_step = 1, .chunks = 1 };
+    copy c = { .elem = elem, .src = src, .dst = dst, .how = WAY_STRIDED, .n = 1, .src_step = 1, .dst_step = 1, .chunks = 1 };
     int64_t inner;
 
     for (int32_t a = 0; a < m->rank; a++)

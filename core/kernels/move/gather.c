@@ -6,10 +6,10 @@
 #define GRAIN_BYTES 131072 /* bytes a tile should move at least */
 
 typedef struct gather {
-    const char   *src;
-    char         *dst;
-    int64_t       axis, n, rows, per_tile;
-    size_t        block;
+    const char *src;
+    char *dst;
+    int64_t axis, n, rows, per_tile;
+    size_t block;
     qn_move_index index;
 } gather;
 
@@ -19,7 +19,7 @@ typedef struct gather {
 static void run_tile(void *ctx, int64_t tile, int member)
 {
     const gather *g = ctx;
-    int64_t       first = tile * g->per_tile, last = first + g->per_tile;
+    int64_t first = tile * g->per_tile, last = first + g->per_tile;
 
     (void)member;
     if (last > g->rows) last = g->rows;

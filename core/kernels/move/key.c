@@ -15,8 +15,8 @@ static uint64_t float_key(uint64_t bits, int width, uint64_t infinity)
 uint64_t qn_move_key(qn_dtype dtype, const void *data, int64_t i)
 {
     const uint64_t flip = (uint64_t)1 << 63; /* the smallest signed number becomes 0 */
-    uint64_t       d;
-    uint32_t       f;
+    uint64_t d;
+    uint32_t f;
 
     switch (dtype) {
     case QN_F32: memcpy(&f, (const float *)data + i, sizeof f); return float_key(f, 32, 0x7f800000);
@@ -57,7 +57,7 @@ void qn_move_top(qn_dtype dtype, const void *data, int64_t n, int64_t step, bool
 {
     if (k == 0) return;
     for (int64_t i = 0; i < n; i++) {
-        uint64_t      key = qn_move_key(dtype, data, i * step);
+        uint64_t key = qn_move_key(dtype, data, i * step);
         qn_move_entry e = { largest ? key : ~key, i };
 
         if (i < k) {

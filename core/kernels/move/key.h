@@ -12,7 +12,7 @@ uint64_t qn_move_key(qn_dtype dtype, const void *data, int64_t i);
  * lower place first. 0 <= k <= n. heap: room for k entries, work memory. */
 typedef struct qn_move_entry {
     uint64_t key;
-    int64_t  place;
+    int64_t place;
 } qn_move_entry;
 void qn_move_top(qn_dtype dtype, const void *data, int64_t n, int64_t step, bool largest, int64_t k, qn_move_entry *heap);
 

@@ -25,7 +25,7 @@ void qn_move_fill(void *dst, int64_t n, size_t elem, const void *value);
 /* Integers as an op reads them: 32 or 64 bits. */
 typedef struct qn_move_index {
     const void *data;
-    bool        wide; /* i64, else i32 */
+    bool wide; /* i64, else i32 */
 } qn_move_index;
 
 static inline int64_t qn_move_at(qn_move_index x, int64_t i)

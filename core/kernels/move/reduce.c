@@ -9,20 +9,20 @@
 #define MIN(a, b) ((b) < (a) || (b) != (b) ? (b) : (a))
 
 /* Real types; arithmetic in `wide`, which load and store convert to and from. */
-#define REDUCE(name, type, wide, load, store)                                            \
-    static void reduce_##name(qn_scatter op, type *d, const type *s, int64_t n)          \
-    {                                                                                    \
-        for (int64_t i = 0; i < n; i++) {                                                \
-            wide a = load(d[i]), b = load(s[i]);                                         \
-                                                                                         \
-            switch (op) {                                                                \
-            case QN_SCATTER_NONE: d[i] = s[i]; break;                                    \
-            case QN_SCATTER_ADD: d[i] = store(a + b); break;                             \
-            case QN_SCATTER_MUL: d[i] = store(a * b); break;                             \
-            case QN_SCATTER_MAX: d[i] = store(MAX(a, b)); break;                         \
-            case QN_SCATTER_MIN: d[i] = store(MIN(a, b)); break;                         \
-            }                                                                            \
-        }                                                                                \
+#define REDUCE(name, type, wide, load, store)                                                                                              \
+    static void reduce_##name(qn_scatter op, type *d, const type *s, int64_t n)                                                            \
+    {                                                                                                                                      \
+        for (int64_t i = 0; i < n; i++) {                                                                                                  \
+            wide a = load(d[i]), b = load(s[i]);                                                                                           \
+                                                                                                                                           \
+            switch (op) {                                                                                                                  \
+            case QN_SCATTER_NONE: d[i] = s[i]; break;                                                                                      \
+            case QN_SCATTER_ADD: d[i] = store(a + b); break;                                                                               \
+            case QN_SCATTER_MUL: d[i] = store(a * b); break;                                                                               \
+            case QN_SCATTER_MAX: d[i] = store(MAX(a, b)); break;                                                                           \
+            case QN_SCATTER_MIN: d[i] = store(MIN(a, b)); break;                                                                           \
+            }                                                                                                                              \
+        }                                                                                                                                  \
     }
 #define SAME(v) (v)
 REDUCE(f32, float, float, SAME, SAME)
@@ -31,20 +31,20 @@ REDUCE(f16, uint16_t, float, qn_f16_to_f32, qn_f32_to_f16)
 REDUCE(bf16, uint16_t, float, qn_bf16_to_f32, qn_f32_to_bf16)
 
 /* Integers: comparisons in their own type, sums and products in an unsigned one, where wrapping is defined. */
-#define REDUCE_INT(name, type)                                                                        \
-    static void reduce_##name(qn_scatter op, type *d, const type *s, int64_t n)                       \
-    {                                                                                                 \
-        for (int64_t i = 0; i < n; i++) {                                                             \
-            type a = d[i], b = s[i];                                                                  \
-                                                                                                      \
-            switch (op) {                                                                             \
-            case QN_SCATTER_NONE: d[i] = b; break;                                                    \
-            case QN_SCATTER_ADD: d[i] = (type)((uint64_t)a + (uint64_t)b); break;                     \
-            case QN_SCATTER_MUL: d[i] = (type)((uint64_t)a * (uint64_t)b); break;                     \
-            case QN_SCATTER_MAX: d[i] = b > a ? b : a; break;                                         \
-            case QN_SCATTER_MIN: d[i] = b < a ? b : a; break;                                         \
-            }                                                                                         \
-        }                                                                                             \
+#define REDUCE_INT(name, type)                                                                                                             \
+    static void reduce_##name(qn_scatter op, type *d, const type *s, int64_t n)                                                            \
+    {                                                                                                                                      \
+        for (int64_t i = 0; i < n; i++) {                                                                                                  \
+            type a = d[i], b = s[i];                                                                                                       \
+                                                                                                                                           \
+            switch (op) {                                                                                                                  \
+            case QN_SCATTER_NONE: d[i] = b; break;                                                                                         \
+            case QN_SCATTER_ADD: d[i] = (type)((uint64_t)a + (uint64_t)b); break;                                                          \
+            case QN_SCATTER_MUL: d[i] = (type)((uint64_t)a * (uint64_t)b); break;                                                          \
+            case QN_SCATTER_MAX: d[i] = b > a ? b : a; break;                                                                              \
+            case QN_SCATTER_MIN: d[i] = b < a ? b : a; break;                                                                              \
+            }                                                                                                                              \
+        }                                                                                                                                  \
     }
 REDUCE_INT(i8, int8_t)
 REDUCE_INT(i16, int16_t)
@@ -58,9 +58,12 @@ REDUCE_INT(u64, uint64_t)
 static void reduce_bool(qn_scatter op, uint8_t *d, const uint8_t *s, int64_t n)
 {
     for (int64_t i = 0; i < n; i++) {
-        if (op == QN_SCATTER_NONE) d[i] = s[i];
-        else if (op == QN_SCATTER_ADD || op == QN_SCATTER_MAX) d[i] |= s[i];
-        else d[i] &= s[i];
+        if (op == QN_SCATTER_NONE)
+            d[i] = s[i];
+        else if (op == QN_SCATTER_ADD || op == QN_SCATTER_MAX)
+            d[i] |= s[i];
+        else
+            d[i] &= s[i];
     }
 }
 

@@ -7,8 +7,8 @@
 #include "quern/tensor.h"
 
 typedef struct qn_move_tables {
-    int32_t        rank; /* 1 or more */
-    int64_t        dims[QN_MAX_RANK];
+    int32_t rank; /* 1 or more */
+    int64_t dims[QN_MAX_RANK];
     const int64_t *from[QN_MAX_RANK]; /* [dims[a]] source offset in elements that place i of axis a adds */
 } qn_move_tables;
 
@@ -18,9 +18,9 @@ void qn_move_by_table(const qn_move_tables *t, size_t elem, const void *src, voi
 /* One axis as weighted sums: place j of the output is sum over t of weight[j * taps + t] * place index[j * taps + t] of the input,
  * added in the order of t. */
 typedef struct qn_move_filter {
-    int64_t        n_in, n_out, taps;
-    const int64_t *index;  /* [n_out, taps] in [0, n_in) */
-    const double  *weight; /* [n_out, taps]; as f32 in the f32 kernel */
+    int64_t n_in, n_out, taps;
+    const int64_t *index; /* [n_out, taps] in [0, n_in) */
+    const double *weight; /* [n_out, taps]; as f32 in the f32 kernel */
 } qn_move_filter;
 
 /* src [outer, n_in, inner] -> dst [outer, n_out, inner]. */

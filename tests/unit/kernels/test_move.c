@@ -42,7 +42,7 @@ static void slow_copy(const qn_move *m, size_t elem, const char *src, char *dst)
 static void random_move(uint32_t *seed, qn_move *m, int64_t *n_src, int64_t *first, int64_t *n_dst)
 {
     int64_t step = 1, room = 1;
-    int     order[6];
+    int order[6];
 
     m->rank = (int)(next(seed) % 6);
     *first = 0;
@@ -81,16 +81,16 @@ static void random_move(uint32_t *seed, qn_move *m, int64_t *n_src, int64_t *fir
 static void the_copy_agrees_with_its_definition(void **state)
 {
     static const size_t sizes[] = { 1, 2, 4, 8 };
-    uint32_t            seed = 1;
-    qn_team            *team = NULL;
+    uint32_t seed = 1;
+    qn_team *team = NULL;
 
     (void)state;
     assert_int_equal(qn_team_create(3, &team, NULL), QN_OK);
     for (int round = 0; round < 400; round++) {
-        size_t  elem = sizes[round % 4];
+        size_t elem = sizes[round % 4];
         qn_move m = { 0 };
         int64_t n_src, first, n_dst;
-        char   *src, *want, *got;
+        char *src, *want, *got;
 
         random_move(&seed, &m, &n_src, &first, &n_dst);
         src = malloc((size_t)n_src * elem);
@@ -112,8 +112,8 @@ static void a_large_transpose_is_cut_into_tiles(void **state)
 {
     enum { ROWS = 517, COLS = 333 };
     uint16_t *x = malloc(sizeof *x * ROWS * COLS), *y = calloc(ROWS * COLS, sizeof *y);
-    qn_move   m = { .rank = 2, .dims = { COLS, ROWS }, .src = { 1, COLS }, .dst = { ROWS, 1 } };
-    qn_team  *team = NULL;
+    qn_move m = { .rank = 2, .dims = { COLS, ROWS }, .src = { 1, COLS }, .dst = { ROWS, 1 } };
+    qn_team *team = NULL;
 
     (void)state;
     assert_true(x && y);
@@ -140,7 +140,7 @@ static void nothing_moves_when_an_axis_is_empty(void **state)
 static void fill_repeats_an_element_of_any_size(void **state)
 {
     static const size_t sizes[] = { 1, 2, 4, 8 };
-    const uint64_t      value = 0x0123456789abcdef;
+    const uint64_t value = 0x0123456789abcdef;
 
     (void)state;
     for (int s = 0; s < 4; s++) {
@@ -155,10 +155,10 @@ static void fill_repeats_an_element_of_any_size(void **state)
 
 static void gather_takes_blocks_of_any_size(void **state)
 {
-    static const size_t  sizes[] = { 1, 2, 3, 4, 8, 12 };
+    static const size_t sizes[] = { 1, 2, 3, 4, 8, 12 };
     static const int32_t narrow[] = { 2, -1, 0 };
     static const int64_t wide[] = { 2, -1, 0 };
-    char                 x[2 * 3 * 12], y[2 * 3 * 12];
+    char x[2 * 3 * 12], y[2 * 3 * 12];
 
     (void)state;
     for (size_t i = 0; i < sizeof x; i++) x[i] = (char)i;
@@ -176,11 +176,11 @@ static void gather_takes_blocks_of_any_size(void **state)
 
 static void keys_have_the_order_of_their_numbers(void **state)
 {
-    static const float    f[] = { -INFINITY, -3e38f, -1, -1e-45f, 0, 1e-45f, 1, 3e38f, INFINITY, NAN };
-    static const int64_t  i64[] = { INT64_MIN, -1, 0, 1, INT64_MAX };
-    static const int8_t   i8[] = { -128, -1, 0, 1, 127 };
+    static const float f[] = { -INFINITY, -3e38f, -1, -1e-45f, 0, 1e-45f, 1, 3e38f, INFINITY, NAN };
+    static const int64_t i64[] = { INT64_MIN, -1, 0, 1, INT64_MAX };
+    static const int8_t i8[] = { -128, -1, 0, 1, 127 };
     static const uint16_t h[] = { 0xfc00, 0xbc00, 0x8001, 0x0000, 0x0001, 0x3c00, 0x7c00, 0x7e00 };
-    const float           zeros[] = { 0.0f, -0.0f }, nans[] = { NAN, -NAN };
+    const float zeros[] = { 0.0f, -0.0f }, nans[] = { NAN, -NAN };
 
     (void)state;
     for (int i = 1; i < 10; i++) assert_true(qn_move_key(QN_F32, f, i - 1) < qn_move_key(QN_F32, f, i));
@@ -197,10 +197,10 @@ static void the_top_k_agree_with_a_stable_sort(void **state)
 
     (void)state;
     for (int round = 0; round < 200; round++) {
-        int32_t       x[40];
-        int64_t       n = 1 + (int64_t)(next(&seed) % 40), k = (int64_t)(next(&seed) % (uint32_t)(n + 1));
+        int32_t x[40];
+        int64_t n = 1 + (int64_t)(next(&seed) % 40), k = (int64_t)(next(&seed) % (uint32_t)(n + 1));
         qn_move_entry got[40];
-        bool          used[40] = { false }, largest = round & 1;
+        bool used[40] = { false }, largest = round & 1;
 
         for (int i = 0; i < n; i++) x[i] = (int32_t)(next(&seed) % 9) - 4;
         qn_move_top(QN_I32, x, n, 1, largest, k, got);
@@ -217,9 +217,9 @@ static void the_top_k_agree_with_a_stable_sort(void **state)
 
 static void tables_repeat_rows(void **state)
 {
-    const int16_t  x[] = { 1, 2, 3, 4 };
-    int16_t        y[12];
-    const int64_t  rows[] = { 0, 0, 2 }, cols[] = { 1, 0, 0, 1 };
+    const int16_t x[] = { 1, 2, 3, 4 };
+    int16_t y[12];
+    const int64_t rows[] = { 0, 0, 2 }, cols[] = { 1, 0, 0, 1 };
     qn_move_tables t = { .rank = 2, .dims = { 3, 4 }, .from = { rows, cols } };
 
     (void)state;
@@ -230,12 +230,12 @@ static void tables_repeat_rows(void **state)
 static void a_filter_gives_the_same_bits_with_a_team(void **state)
 {
     enum { OUTER = 3, IN = 50, OUT = 70, INNER = 33, TAPS = 3 };
-    static float  x[OUTER * IN * INNER], one[OUTER * OUT * INNER], many[OUTER * OUT * INNER];
-    int64_t       index[OUT * TAPS];
-    double        weight[OUT * TAPS];
-    uint32_t      seed = 3;
+    static float x[OUTER * IN * INNER], one[OUTER * OUT * INNER], many[OUTER * OUT * INNER];
+    int64_t index[OUT * TAPS];
+    double weight[OUT * TAPS];
+    uint32_t seed = 3;
     qn_move_filter f = { IN, OUT, TAPS, index, weight };
-    qn_team       *team = NULL;
+    qn_team *team = NULL;
 
     (void)state;
     for (int i = 0; i < OUTER * IN * INNER; i++) x[i] = (float)next(&seed) / 1e6f;
@@ -256,14 +256,10 @@ static void a_filter_gives_the_same_bits_with_a_team(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(the_copy_agrees_with_its_definition),
-        cmocka_unit_test(a_large_transpose_is_cut_into_tiles),
-        cmocka_unit_test(nothing_moves_when_an_axis_is_empty),
-        cmocka_unit_test(fill_repeats_an_element_of_any_size),
-        cmocka_unit_test(gather_takes_blocks_of_any_size),
-        cmocka_unit_test(keys_have_the_order_of_their_numbers),
-        cmocka_unit_test(the_top_k_agree_with_a_stable_sort),
-        cmocka_unit_test(tables_repeat_rows),
+        cmocka_unit_test(the_copy_agrees_with_its_definition),      cmocka_unit_test(a_large_transpose_is_cut_into_tiles),
+        cmocka_unit_test(nothing_moves_when_an_axis_is_empty),      cmocka_unit_test(fill_repeats_an_element_of_any_size),
+        cmocka_unit_test(gather_takes_blocks_of_any_size),          cmocka_unit_test(keys_have_the_order_of_their_numbers),
+        cmocka_unit_test(the_top_k_agree_with_a_stable_sort),       cmocka_unit_test(tables_repeat_rows),
         cmocka_unit_test(a_filter_gives_the_same_bits_with_a_team),
     };
 

@@ -210,7 +210,11 @@ static void many_nested_graphs_and_inputs_stay_within_memory(void **state)
     m = onnx_model(g);
     imports(&m);
     pb_free(&m);
+#ifndef __SANITIZE_THREAD__ /* its shadow memory is counted too */
     assert_true(peak_kib() - before < 600 << 10);
+#else
+    (void)before;
+#endif
 }
 
 static void a_list_that_only_claims_to_be_long_costs_nothing(void **state)
@@ -339,7 +343,9 @@ static void a_file_that_changes_between_two_looks_does_not_crash(void **state)
 
         assert_int_equal(was.len, is.len);
         for (int turn = -1; turn <= reads; turn++) {
-            shifty s = { { .read = shifty_read, .ref = shifty_ref, .unref = shifty_ref }, was.data, turn < 0 ? was.data : is.data, was.len, 0, turn };
+            shifty s = {
+                { .read = shifty_read, .ref = shifty_ref, .unref = shifty_ref }, was.data, turn < 0 ? was.data : is.data, was.len, 0, turn
+            };
             qn_graph *g;
             qn_error err = { 0 };
             qn_status st = qn_onnx_import(&s.base, was.len, NULL, NULL, -1, &g, NULL, &err);

@@ -12,15 +12,15 @@ static void assert_dims(const qn_tensor *t, int rank, const int64_t *dims)
     for (int a = 0; a < rank; a++) assert_int_equal(t->dims[a], dims[a]);
 }
 #define ASSERT_DIMS(t, ...) assert_dims(t, (int)(sizeof((int64_t[]){ __VA_ARGS__ }) / 8), (const int64_t[]){ __VA_ARGS__ })
-#define ASSERT_DATA(t, type, ...)                                                       \
-    do {                                                                                \
-        const type want_[] = { __VA_ARGS__ };                                           \
-        assert_int_equal((t)->bytes, sizeof want_);                                     \
-        assert_memory_equal((t)->data, want_, sizeof want_);                            \
+#define ASSERT_DATA(t, type, ...)                                                                                                          \
+    do {                                                                                                                                   \
+        const type want_[] = { __VA_ARGS__ };                                                                                              \
+        assert_int_equal((t)->bytes, sizeof want_);                                                                                        \
+        assert_memory_equal((t)->data, want_, sizeof want_);                                                                               \
     } while (0)
 
 static const float count6[] = { 0, 1, 2, 3, 4, 5 };
-static op_test     t;
+static op_test t;
 
 /* -- Slice ---------------------------------------------------------------------------------------------------------------- */
 
@@ -40,9 +40,10 @@ static void slices_are_clamped_as_the_specification_says(void **state)
 {
     static const struct {
         int64_t start, end, step;
-        int     n;
-        float   want[6];
-    } cases[] = { /* python3: list(range(6))[start:end:step] */
+        int n;
+        float want[6];
+    } cases[] = {
+        /* python3: list(range(6))[start:end:step] */
         { 0, INT64_MAX, 1, 6, { 0, 1, 2, 3, 4, 5 } },
         { -1, INT64_MIN, -1, 6, { 5, 4, 3, 2, 1, 0 } },
         { INT64_MAX, INT64_MIN, -2, 3, { 5, 3, 1 } },
@@ -76,10 +77,10 @@ static void a_step_of_zero_is_refused(void **state)
 static void slice_dims_stay_expressions(void **state)
 {
     static const struct {
-        int64_t     start, end, step;
+        int64_t start, end, step;
         const char *want;
     } cases[] = { { 0, INT64_MAX, 1, "S" }, { 0, -1, 1, "max(0,S-1)" }, { -1, INT64_MIN, -1, "S" }, { 3, 2, 1, "0" } };
-    char     buf[64];
+    char buf[64];
     qn_error err;
 
     (void)state;
@@ -142,14 +143,15 @@ static void gathered_strings(void **state)
 
 static void an_index_outside_its_axis_is_an_error_that_names_it(void **state)
 {
-    static const qn_op *const ops[] = { &qn_op_gather, &qn_op_gather_elements, &qn_op_gather_nd, &qn_op_scatter_elements, &qn_op_scatter_nd };
-    static const int64_t      bad[] = { 6, -7, INT64_MAX, INT64_MIN };
+    static const qn_op *const ops[] = { &qn_op_gather, &qn_op_gather_elements, &qn_op_gather_nd, &qn_op_scatter_elements,
+                                        &qn_op_scatter_nd };
+    static const int64_t bad[] = { 6, -7, INT64_MAX, INT64_MIN };
 
     (void)state;
     for (size_t i = 0; i < sizeof ops / sizeof ops[0]; i++) {
         for (size_t k = 0; k < sizeof bad / sizeof bad[0]; k++) {
             qn_error err = { 0 };
-            char     text[32];
+            char text[32];
 
             op_begin(&t, ops[i], 18);
             op_in_f32(&t, count6, 1, 6);
@@ -184,8 +186,10 @@ static void scattered_duplicates_are_combined_in_order(void **state)
 {
     static const struct {
         const char *reduction;
-        int8_t      want[3];
-    } cases[] = { { "none", { 7, 20, 30 } }, { "add", { 22, 20, 30 } }, { "mul", { 94, 20, 30 } }, { "max", { 10, 20, 30 } }, { "min", { 5, 20, 30 } } };
+        int8_t want[3];
+    } cases[] = {
+        { "none", { 7, 20, 30 } }, { "add", { 22, 20, 30 } }, { "mul", { 94, 20, 30 } }, { "max", { 10, 20, 30 } }, { "min", { 5, 20, 30 } }
+    };
 
     (void)state; /* mul: 10 * 5 * 7 = 350 wraps to 94 */
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -237,7 +241,7 @@ static void pads_of_every_mode(void **state)
 {
     static const struct {
         const char *mode;
-        float       want[8];
+        float want[8];
     } cases[] = {
         /* np.pad([0, 1, 2], (3, 2), mode) */
         { "constant", { 9, 9, 9, 0, 1, 2, 9, 9 } },

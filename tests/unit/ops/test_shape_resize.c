@@ -23,7 +23,7 @@ static void coordinates_of_every_mode(void **state)
 {
     static const struct {
         const char *coord;
-        float       want[4];
+        float want[4];
     } cases[] = {
         /* x = [0, 3] to 4 places, linear: place j lies at, clamped to [0, 1], times 3 */
         { "half_pixel", { 0, 0.75f, 2.25f, 3 } },           /* (j + .5) / 2 - .5 */
@@ -47,9 +47,13 @@ static void nearest_rounds_ties_as_told(void **state)
 {
     static const struct {
         const char *mode;
-        float       want[2];
-    } cases[] = { /* 4 to 2 places, half_pixel: 0.5 and 2.5 */
-        { "round_prefer_floor", { 0, 2 } }, { "round_prefer_ceil", { 1, 3 } }, { "floor", { 0, 2 } }, { "ceil", { 1, 3 } },
+        float want[2];
+    } cases[] = {
+        /* 4 to 2 places, half_pixel: 0.5 and 2.5 */
+        { "round_prefer_floor", { 0, 2 } },
+        { "round_prefer_ceil", { 1, 3 } },
+        { "floor", { 0, 2 } },
+        { "ceil", { 1, 3 } },
     };
 
     (void)state;
@@ -119,10 +123,10 @@ static void only_the_axes_named_are_resized(void **state)
 
 static void the_batch_symbol_passes_through_a_scale_of_one(void **state)
 {
-    int32_t          out = QN_ROWS_MIXED;
-    const qn_known  *known[4] = { NULL };
-    qn_infer         c;
-    char             buf[64];
+    int32_t out = QN_ROWS_MIXED;
+    const qn_known *known[4] = { NULL };
+    qn_infer c;
+    char buf[64];
 
     (void)state;
     op_begin(&t, &qn_op_resize, 13);
@@ -201,10 +205,10 @@ static void einsum_equations(void **state)
     static const float a[] = { 0, 1, 2, 3, 4, 5 }, b[] = { 1, -1, 2, 0, 3, 1 };
     static const struct {
         const char *equation;
-        int         n;
-        int64_t     da[3], db[3];
-        int         ra, rb, n_want;
-        float       want[8];
+        int n;
+        int64_t da[3], db[3];
+        int ra, rb, n_want;
+        float want[8];
     } cases[] = {
         /* /usr/bin/python3 -c 'import numpy as n; a=n.arange(6.); b=n.array([1,-1,2,0,3,1.]); print(n.einsum(EQ, a.reshape(..), b.reshape(..)))' */
         { "ij,jk->ik", 2, { 2, 3 }, { 3, 2 }, 2, 2, 4, { 8, 2, 26, 2 } },
@@ -246,10 +250,11 @@ static void three_operands_and_a_diagonal(void **state)
 
 static void malformed_equations_are_refused(void **state)
 {
-    static const char *const bad[] = { "",         "i",       "ij,jk,k", "ij,jk->ii", "ij,jk->iz", "ij,j",    "ij;jk",  "ij,jk-", "ij,jk->i,k",
-                                       "..ij,jk",  "ij,jk->i->k", "...i...,jk", "ijk,jk", "ij,jk->i.k", "1j,jk", "...ij,...jk,...", "ij,jk->\x01" };
-    const int64_t            d[] = { 2, 2 };
-    const float              x[4] = { 0 };
+    static const char *const bad[] = { "",       "i",          "ij,jk,k",    "ij,jk->ii",       "ij,jk->iz",   "ij,j",
+                                       "ij;jk",  "ij,jk-",     "ij,jk->i,k", "..ij,jk",         "ij,jk->i->k", "...i...,jk",
+                                       "ijk,jk", "ij,jk->i.k", "1j,jk",      "...ij,...jk,...", "ij,jk->\x01" };
+    const int64_t d[] = { 2, 2 };
+    const float x[4] = { 0 };
 
     (void)state;
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {

@@ -47,9 +47,9 @@ static qn_dim sym(op_test *t, const char *s) { return qn_dims_symbol(t->graph.di
 /* An input that inference sees only as a type. */
 static void in_symbolic(op_test *t, qn_dtype dtype, int rank, const qn_dim *dims)
 {
-    float     x[1] = { 0 };
+    float x[1] = { 0 };
     qn_tensor one = { .dtype = QN_F32, .rank = 1, .dims = { 1 }, .data = x, .bytes = 4 };
-    int       i = t->n_in;
+    int i = t->n_in;
 
     op_in(t, &one);
     t->in_type[i].dtype = dtype;
@@ -57,12 +57,13 @@ static void in_symbolic(op_test *t, qn_dtype dtype, int rank, const qn_dim *dims
     for (int a = 0; a < rank; a++) t->in_type[i].dims[a] = dims[a];
     t->bound = false;
 }
-#define IN_SYMBOLIC(t, dtype, ...) in_symbolic(t, dtype, (int)(sizeof((qn_dim[]){ __VA_ARGS__ }) / sizeof(qn_dim)), (const qn_dim[]){ __VA_ARGS__ })
+#define IN_SYMBOLIC(t, dtype, ...)                                                                                                         \
+    in_symbolic(t, dtype, (int)(sizeof((qn_dim[]){ __VA_ARGS__ }) / sizeof(qn_dim)), (const qn_dim[]){ __VA_ARGS__ })
 
 /* An i64 [n] input of which inference knows the elements (an expression, or -1 for unknown). */
 static void in_known(op_test *t, int n, const qn_dim *elems)
 {
-    int       i = t->n_in;
+    int i = t->n_in;
     qn_known *k = qn_arena_alloc(&t->graph.arena, sizeof *k);
 
     in_symbolic(t, QN_I64, n < 0 ? 0 : 1, (const qn_dim[]){ num(t, n) });
@@ -76,10 +77,10 @@ static void in_known(op_test *t, int n, const qn_dim *elems)
 
 static int32_t rows_of(op_test *t, const int32_t *in_axis)
 {
-    int32_t          out[OP_MAX_IO];
-    const qn_known  *known[OP_MAX_IO];
+    int32_t out[OP_MAX_IO];
+    const qn_known *known[OP_MAX_IO];
     const qn_tensor *consts[OP_MAX_IO] = { NULL };
-    qn_infer         c = { .graph = &t->graph, .node = &t->node, .dims = t->graph.dims, .arena = &t->graph.arena };
+    qn_infer c = { .graph = &t->graph, .node = &t->node, .dims = t->graph.dims, .arena = &t->graph.arena };
 
     for (int i = 0; i < OP_MAX_IO; i++) out[i] = QN_ROWS_MIXED;
     for (int i = 0; i < t->n_in; i++) known[i] = t->in_known[i];
@@ -125,11 +126,16 @@ static void a_reshape_that_cannot_be_is_refused_before_the_run_and_at_it(void **
 {
     static const struct {
         int64_t shape[4];
-        int     n;
+        int n;
         int64_t allowzero;
     } bad[] = {
-        { { -1, -1 }, 2, 0 }, { { 5, -1 }, 2, 0 }, { { 5, 5 }, 2, 0 }, { { 2, 3, 4, 0 }, 4, 0 },
-        { { 0, -1 }, 2, 1 },  { { -2, -12 }, 2, 0 }, { { INT64_MAX, INT64_MAX }, 2, 0 },
+        { { -1, -1 }, 2, 0 },
+        { { 5, -1 }, 2, 0 },
+        { { 5, 5 }, 2, 0 },
+        { { 2, 3, 4, 0 }, 4, 0 },
+        { { 0, -1 }, 2, 1 },
+        { { -2, -12 }, 2, 0 },
+        { { INT64_MAX, INT64_MAX }, 2, 0 },
     };
 
     (void)state;
@@ -167,7 +173,7 @@ static void allowzero_makes_an_empty_tensor(void **state)
 static void reshape_keeps_the_batch_symbol(void **state)
 {
     static op_test t;
-    qn_dim  n;
+    qn_dim n;
 
     (void)state;
     op_begin(&t, &qn_op_reshape, 13); /* x.view(x.size(0), -1) */
@@ -262,15 +268,19 @@ static void squeeze_and_unsqueeze_take_axes_from_attribute_or_input(void **state
     for (int old = 0; old < 2; old++) {
         op_begin(&t, &qn_op_squeeze, old ? 11 : 13);
         op_in_f32(&t, (float[]){ 1, 2, 3 }, 4, 1, 3, 1, 1);
-        if (old) op_attr_ints(&t, "axes", axes, 2);
-        else op_in_i64(&t, axes, 1, 2);
+        if (old)
+            op_attr_ints(&t, "axes", axes, 2);
+        else
+            op_in_i64(&t, axes, 1, 2);
         assert_int_equal(op_run(&t, 1, NULL), QN_OK);
         ASSERT_DIMS(&t.out[0], 3, 1);
         op_end(&t);
         op_begin(&t, &qn_op_unsqueeze, old ? 11 : 13);
         op_in_f32(&t, (float[]){ 1, 2, 3 }, 1, 3);
-        if (old) op_attr_ints(&t, "axes", axes, 2);
-        else op_in_i64(&t, axes, 1, 2);
+        if (old)
+            op_attr_ints(&t, "axes", axes, 2);
+        else
+            op_in_i64(&t, axes, 1, 2);
         assert_int_equal(op_run(&t, 1, NULL), QN_OK);
         ASSERT_DIMS(&t.out[0], 1, 3, 1);
         op_end(&t);
@@ -305,7 +315,7 @@ static void bad_axes_are_refused(void **state)
 static void transpose_moves_elements_and_the_batch_axis(void **state)
 {
     const int64_t perm[] = { 2, 0, 1 };
-    float         x[24];
+    float x[24];
     static op_test t;
 
     (void)state;
@@ -518,7 +528,7 @@ static void tile_repeats_along_each_axis(void **state)
 static void shape_takes_part_of_the_dims(void **state)
 {
     static const struct {
-        int64_t     start, end;
+        int64_t start, end;
         const char *want;
     } cases[] = { { 0, 99, "N,3,4" }, { 1, 99, "3,4" }, { -1, 99, "4" }, { 0, -1, "N,3" }, { 2, 1, "" }, { -9, 1, "N" } };
     static op_test t;
