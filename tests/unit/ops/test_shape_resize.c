@@ -210,7 +210,7 @@ static void einsum_equations(void **state)
         int ra, rb, n_want;
         float want[8];
     } cases[] = {
-        /* /usr/bin/python3 -c 'import numpy as n; a=n.arange(6.); b=n.array([1,-1,2,0,3,1.]); print(n.einsum(EQ, a.reshape(..), b.reshape(..)))' */
+        /* python3: import numpy as n; a = n.arange(6.); b = n.array([1,-1,2,0,3,1.]); n.einsum(EQ, a.reshape(da), b.reshape(db)) */
         { "ij,jk->ik", 2, { 2, 3 }, { 3, 2 }, 2, 2, 4, { 8, 2, 26, 2 } },
         { "ij,jk", 2, { 2, 3 }, { 3, 2 }, 2, 2, 4, { 8, 2, 26, 2 } },
         { "ij->ji", 1, { 2, 3 }, { 0 }, 2, 0, 6, { 0, 3, 1, 4, 2, 5 } },
