@@ -2,7 +2,7 @@
  *
  * infer   types and known small integers of the outputs from those of the inputs; dims may be symbols, and infer never
  *         needs numbers it does not have: an unknown size is QN_DIM_UNKNOWN and makes the node a region boundary.
- * rows    says which axis of each output carries the batch when given that of each input (row independence).
+ * rows    says which axis of each output carries the batch when given that of each input (row independence); sees in_known, never in_const.
  * lower   once per plan: choose kernels, pack weights, compute constants, ask for scratch. NULL: nothing to prepare.
  * run     on every run: read in[], write out[]. Allocates nothing, except outputs of unknown size by qn_run_output().
  * grad    slot for the training engine. */
@@ -73,15 +73,6 @@ typedef qn_status qn_lower_fn(qn_lower *lo, qn_error *err);
 qn_status qn_lower_blob(qn_lower *lo, qn_weight *w, const char *form, size_t bytes, qn_pack_fn *pack, void *ctx, const void **data,
                         qn_error *err);
 
-/* A value at run time. `tensor` is valid when kind is TENSOR. */
-typedef struct qn_slot {
-    qn_kind kind;
-    bool present; /* OPTIONAL: has a value */
-    qn_tensor tensor;
-    struct qn_slot **items; /* SEQUENCE: [n_items] */
-    int64_t n_items;
-} qn_slot;
-
 typedef struct qn_run {
     const qn_node *node;
     const qn_tensor *in; /* [n_in]; dtype NONE for one left out */
@@ -124,10 +115,7 @@ void qn_rows_along_axis(const qn_infer *c, const int32_t *in_axis, int32_t *out_
 #define QN_OP_VARIADIC 0x4u /* max_in is not a limit */
 #define QN_OP_VIEW     0x8u /* output 0 has the bytes of input 0 in the same order: the plan may alias them and skip run */
 
-#define QN_OPSET_ANY INT64_MAX
-
-typedef struct qn_value_ref qn_value_ref;
-typedef struct qn_builder qn_builder; /* the training engine's; see DESIGN of autodiff */
+typedef struct qn_builder qn_builder; /* the training engine's: emits gradient nodes */
 typedef qn_status qn_grad_fn(qn_builder *b, const qn_node *node, qn_error *err);
 
 struct qn_op {

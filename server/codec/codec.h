@@ -67,8 +67,5 @@ qn_status qn_encode_tfs(const qn_decoded *request, const qn_model *model, const 
 
 /* A JSON string with quotes, escaped; invalid UTF-8 becomes U+FFFD. */
 bool qn_json_put_string(qn_buf *out, const char *s, size_t n);
-/* One number, shortest round trip. */
-bool qn_json_put_f32(qn_buf *out, float v);
-bool qn_json_put_f64(qn_buf *out, double v);
 
 #endif

@@ -19,22 +19,6 @@ static bool put_special(qn_buf *b, double v, qn_special how)
     return qn_buf_append(b, "\"", 1) && qn_buf_puts(b, word) && qn_buf_append(b, "\"", 1);
 }
 
-bool qn_json_put_f32(qn_buf *b, float v)
-{
-    char text[QN_NUMBER_CHARS];
-
-    if (!isfinite(v)) return put_special(b, (double)v, SPECIAL_QUOTED);
-    return qn_buf_append(b, text, qn_number_from_f32(v, text));
-}
-
-bool qn_json_put_f64(qn_buf *b, double v)
-{
-    char text[QN_NUMBER_CHARS];
-
-    if (!isfinite(v)) return put_special(b, v, SPECIAL_QUOTED);
-    return qn_buf_append(b, text, qn_number_from_f64(v, text));
-}
-
 /* Length of the valid UTF-8 character at s (1..4), or 0. */
 static size_t utf8_length(const unsigned char *s, size_t n)
 {
