@@ -42,7 +42,7 @@ static void fake_unref(qn_source *s) { atomic_fetch_sub(&((fake_source *)s)->ref
 
 static void fake_init(fake_source *f, const void *bytes, size_t n)
 {
-    *f = (fake_source){ .base = { fake_read, fake_unref, fake_ref }, .bytes = bytes, .n = n };
+    *f = (fake_source){ .base = { .read = fake_read, .unref = fake_unref, .ref = fake_ref }, .bytes = bytes, .n = n };
 }
 
 enum { BIG = 300000 }; /* floats: 1.2 MB, beyond inline and beyond 1 MiB */
