@@ -41,7 +41,8 @@ typedef struct qn_quant {
 
 typedef struct qn_type {
     qn_kind kind;
-    qn_dtype dtype; /* of the tensor, or of the elements of a sequence or optional */
+    qn_kind of;     /* what an optional holds: TENSOR or SEQUENCE; TENSOR for every other kind */
+    qn_dtype dtype; /* of the tensor, or of the elements of a sequence or optional; so are rank and dims, where all elements agree */
     int32_t rank;   /* -1: unknown */
     qn_dim dims[QN_MAX_RANK];
     qn_layout layout;

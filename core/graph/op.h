@@ -11,6 +11,7 @@
 
 #include "core/graph/graph.h"
 #include "core/graph/weight.h"
+#include "core/tensor/items.h"
 
 /* -- inference ------------------------------------------------------------------------------------------------------------ */
 
@@ -82,7 +83,8 @@ typedef struct qn_run {
     void *scratch; /* 64-byte aligned, scratch_bytes */
     qn_team *team; /* may be NULL */
     unsigned cpu;
-    struct qn_session *session;
+    uint64_t serial;        /* different in every run of the session, and in every iteration of a loop: what random ops count with */
+    struct qn_frame *frame; /* who runs it; for the functions below */
 } qn_run;
 
 typedef qn_status qn_run_fn(qn_run *r, qn_error *err);
@@ -90,6 +92,14 @@ typedef qn_status qn_run_fn(qn_run *r, qn_error *err);
 /* Give output i its shape and memory at run time (region boundary; also for QN_STRING, then `bytes` is the whole offsets + blob,
  * otherwise it is ignored). Fails with QN_ERR_LIMIT beyond the session's arena limit, QN_ERR_NOMEM. */
 qn_status qn_run_output(qn_run *r, int32_t i, qn_dtype dtype, int32_t rank, const int64_t *dims, size_t bytes, qn_error *err);
+
+/* Operands whose kind is not TENSOR; their qn_tensor has dtype NONE.
+ * Input i; NULL if it is left out. */
+const qn_items *qn_run_items(const qn_run *r, int32_t i);
+/* Output i, emptied, for the op to fill (present too). It is never an input of the same node. */
+qn_items *qn_run_new_items(qn_run *r, int32_t i);
+/* What boxes are made with. */
+qn_meter *qn_run_meter(qn_run *r);
 
 /* -- rows ----------------------------------------------------------------------------------------------------------------- */
 
@@ -110,10 +120,11 @@ void qn_rows_along_axis(const qn_infer *c, const int32_t *in_axis, int32_t *out_
 
 /* -- the row -------------------------------------------------------------------------------------------------------------- */
 
-#define QN_OP_INPLACE  0x1u /* output 0 may use the memory of input 0 when shapes and dtypes agree and nobody else reads it */
-#define QN_OP_RANDOM   0x2u /* never folded, never shared */
-#define QN_OP_VARIADIC 0x4u /* max_in is not a limit */
-#define QN_OP_VIEW     0x8u /* output 0 has the bytes of input 0 in the same order: the plan may alias them and skip run */
+#define QN_OP_INPLACE  0x1u  /* output 0 may use the memory of input 0 when shapes and dtypes agree and nobody else reads it */
+#define QN_OP_RANDOM   0x2u  /* never folded, never shared */
+#define QN_OP_VARIADIC 0x4u  /* max_in is not a limit */
+#define QN_OP_CONTROL  0x10u /* runs its subgraphs: never folded */
+#define QN_OP_VIEW     0x8u  /* output 0 has the bytes of input 0 in the same order: the plan may alias them and skip run */
 
 typedef struct qn_builder qn_builder; /* the training engine's: emits gradient nodes */
 typedef qn_status qn_grad_fn(qn_builder *b, const qn_node *node, qn_error *err);

@@ -95,7 +95,7 @@ static qn_status ensure_scratch(qn_session *s, size_t bytes, qn_error *err)
 
 qn_status qn_run_output(qn_run *r, int32_t i, qn_dtype dtype, int32_t rank, const int64_t *dims, size_t bytes, qn_error *err)
 {
-    qn_session *s = r->session;
+    qn_session *s = (qn_session *)(void *)r->frame;
     qn_tensor t = { .dtype = dtype, .rank = rank };
     qn_value_id id = i >= 0 && i < r->node->n_out ? r->node->out[i] : QN_NONE;
     int64_t count;
@@ -310,4 +310,24 @@ qn_status qn_session_run_dynamic(qn_session *s, int32_t i, qn_run *r, qn_error *
         s->values[id] = r->out[o];
     }
     return st;
+}
+
+const qn_items *qn_run_items(const qn_run *r, int32_t i)
+{
+    (void)r;
+    (void)i;
+    return NULL;
+}
+
+qn_items *qn_run_new_items(qn_run *r, int32_t i)
+{
+    (void)r;
+    (void)i;
+    return NULL;
+}
+
+qn_meter *qn_run_meter(qn_run *r)
+{
+    (void)r;
+    return NULL;
 }

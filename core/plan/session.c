@@ -289,7 +289,7 @@ static qn_status run_step(qn_session *s, int32_t i, qn_error *err)
                  .scratch = step->scratch_bytes ? s->arena + step->scratch_offset : NULL,
                  .team = s->team,
                  .cpu = s->plan->cpu,
-                 .session = s };
+                 .frame = (struct qn_frame *)(void *)s };
     char where[160];
     qn_status st;
 

@@ -28,6 +28,7 @@
 #include <string.h>
 
 #define OP_MAX_IO    12
+#define OP_MAX_ITEMS 4 /* only the first few operands may be sequences */
 #define OP_MAX_ATTRS 16
 #define OP_MAX_BLOBS 16
 #define OP_GUARD     64 /* bytes after each output that must stay as they are */
@@ -55,6 +56,9 @@ typedef struct op_test {
     int32_t n_blobs;
     bool run_made[OP_MAX_IO]; /* output i came from qn_run_output() */
     bool out_none[OP_MAX_IO]; /* set by a test: output i is left out */
+    qn_items items_in[OP_MAX_ITEMS], items_out[OP_MAX_ITEMS];
+    bool items_given[OP_MAX_ITEMS]; /* set by a test: input i is items_in[i] */
+    qn_meter meter;                 /* of every box */
 } op_test;
 
 /* -- what a plan offers --------------------------------------------------------------------------------------------------- */
@@ -92,7 +96,7 @@ static inline void op_alloc_out(op_test *t, int32_t i, qn_dtype dtype, int32_t r
 
 qn_status qn_run_output(qn_run *r, int32_t i, qn_dtype dtype, int32_t rank, const int64_t *dims, size_t bytes, qn_error *err)
 {
-    op_test *t = (op_test *)r->session;
+    op_test *t = (op_test *)(void *)r->frame;
     size_t n = bytes;
     qn_status st = QN_OK;
 
@@ -105,6 +109,24 @@ qn_status qn_run_output(qn_run *r, int32_t i, qn_dtype dtype, int32_t rank, cons
     return QN_OK;
 }
 
+/* Sequences and optionals: a test fills t->items_in before op_run() and reads t->items_out after it. */
+const qn_items *qn_run_items(const qn_run *r, int32_t i)
+{
+    op_test *t = (op_test *)(void *)r->frame;
+
+    return i < OP_MAX_ITEMS && t->items_given[i] ? &t->items_in[i] : NULL;
+}
+
+qn_items *qn_run_new_items(qn_run *r, int32_t i)
+{
+    op_test *t = (op_test *)(void *)r->frame;
+
+    qn_items_clear(&t->items_out[i]);
+    return &t->items_out[i];
+}
+
+qn_meter *qn_run_meter(qn_run *r) { return &((op_test *)(void *)r->frame)->meter; }
+
 /* -- describing a case ---------------------------------------------------------------------------------------------------- */
 
 static inline void op_begin(op_test *t, const qn_op *op, int64_t opset)
@@ -112,6 +134,7 @@ static inline void op_begin(op_test *t, const qn_op *op, int64_t opset)
     memset(t, 0, sizeof *t);
     t->op = op;
     t->bound = true;
+    t->meter.limit_bytes = (uint64_t)1 << 30;
     t->cpu = qn_cpu_detect();
     t->graph.stage = QN_STAGE_LOWERED;
     t->graph.name = "test";
@@ -377,7 +400,7 @@ static inline qn_status op_run_once(op_test *t, unsigned cpu, qn_team *team, boo
     r.out = out;
     r.state = lo.state;
     r.scratch = scratch;
-    r.session = (struct qn_session *)t;
+    r.frame = (struct qn_frame *)(void *)t;
     st = t->op->run(&r, err);
     for (int i = 0; i < OP_GUARD; i++) assert_int_equal((uint8_t)scratch[lo.scratch_bytes + (size_t)i], 0xA5);
     free(scratch);
@@ -455,6 +478,11 @@ static inline qn_status op_run(op_test *t, int32_t n_out, qn_error *err)
 /* Free everything; a failed case too. */
 static inline void op_end(op_test *t)
 {
+    for (int i = 0; i < OP_MAX_ITEMS; i++) {
+        qn_items_release(&t->items_in[i]);
+        qn_items_release(&t->items_out[i]);
+    }
+    assert_int_equal(t->meter.bytes, 0); /* no box is lost */
     for (int i = 0; i < OP_MAX_IO; i++) {
         qn_tensor_free(&t->in[i]);
         if (t->values[i].weight) qn_weight_unref(t->values[i].weight);

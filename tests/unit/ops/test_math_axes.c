@@ -130,7 +130,7 @@ static void the_order_of_a_sum_does_not_depend_on_the_layout(void **state)
 {
     enum { K = 77, C = 70 };
     static float x[K * C], y[K * C];
-    op_test a, b;
+    static op_test a, b;
 
     (void)state;
     noise(x, K * C, 1000.0f);
@@ -339,7 +339,7 @@ static void softmax_over_any_axis_gives_the_bits_of_the_last_one(void **state)
         for (int b = 0; b < B; b++)
             for (int c = 0; c < C; c++) y[(a * C + c) * B + b] = x[(a * B + b) * C + c];
     for (int i = 0; i < 3; i++) {
-        op_test s, t;
+        static op_test s, t;
 
         op_begin(&s, ops[i], 13);
         op_attr_int(&s, "axis", 1);
