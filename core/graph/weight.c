@@ -57,11 +57,19 @@ static qn_weight *new_weight(qn_dtype dtype, int32_t rank, const int64_t *dims, 
     return w;
 }
 
-/* A bool is read as one by C code later, where any other byte would be undefined. base is the index of p[0]. */
-static qn_status check_bools(qn_dtype dtype, const unsigned char *p, size_t n, int64_t base, qn_error *err)
+/* A bool is read as one by C code later, where any other byte would be undefined; a 4-bit integer uses its four bits. base is the index
+ * of p[0]. */
+static qn_status check_bytes(qn_dtype dtype, const unsigned char *p, size_t n, int64_t base, qn_error *err)
 {
-    for (size_t i = 0; dtype == QN_BOOL && i < n; i++) {
-        if (p[i] > 1) return qn_error_set(err, QN_ERR_FORMAT, "bool element %" PRId64 " is %d, expected 0 or 1", base + (int64_t)i, p[i]);
+    const int lo = dtype == QN_I4 ? -8 : 0, hi = dtype == QN_BOOL ? 1 : lo + 15;
+
+    if (dtype != QN_BOOL && dtype != QN_I4 && dtype != QN_U4) return QN_OK;
+    for (size_t i = 0; i < n; i++) {
+        const int v = dtype == QN_I4 ? (int8_t)p[i] : p[i];
+
+        if (v < lo || v > hi)
+            return qn_error_set(err, QN_ERR_FORMAT, "%s element %" PRId64 " is %d, expected %d..%d", qn_dtype_name(dtype),
+                                base + (int64_t)i, v, lo, hi);
     }
     return QN_OK;
 }
@@ -78,7 +86,7 @@ qn_status qn_weight_from_tensor(const qn_tensor *t, qn_weight **out, qn_error *e
     if (st) return st;
     if (bytes != t->bytes || (bytes && !t->data))
         return qn_error_set(err, QN_ERR_INVALID, "constant has %zu bytes, its shape needs %zu", t->data ? t->bytes : 0, bytes);
-    st = check_bools(t->dtype, t->data, bytes, 0, err);
+    st = check_bytes(t->dtype, t->data, bytes, 0, err);
     if (st) return st;
     w = new_weight(t->dtype, t->rank, t->dims, bytes);
     if (w) w->held = aligned_alloc(64, (bytes | 63) + 1);
@@ -221,7 +229,7 @@ qn_status qn_weight_read(qn_weight *w, int64_t first, int64_t n, void *dst, qn_e
         return QN_OK;
     }
     st = w->src->read(w->src, w->offset + at, dst, bytes, err);
-    return st ? st : check_bools(w->shape.dtype, dst, bytes, first, err);
+    return st ? st : check_bytes(w->shape.dtype, dst, bytes, first, err);
 }
 
 static qn_status pack_dense(qn_weight *w, void *ctx, qn_blob *blob, qn_error *err)
@@ -284,11 +292,13 @@ static bool int_at(qn_dtype dtype, const void *p, int64_t *out)
 
     memcpy(&v, p, qn_dtype_size(dtype));
     switch (dtype) {
+    case QN_I4:
     case QN_I8: *out = v.i8; return true;
     case QN_I16: *out = v.i16; return true;
     case QN_I32: *out = v.i32; return true;
     case QN_I64: *out = v.i64; return true;
     case QN_BOOL:
+    case QN_U4:
     case QN_U8: *out = v.u8; return true;
     case QN_U16: *out = v.u16; return true;
     case QN_U32: *out = v.u32; return true;

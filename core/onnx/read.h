@@ -8,6 +8,7 @@
  *   type.c     TypeProto
  *   tensor.c   TensorProto -> where its bytes are -> dense bytes or a weight
  *   sparse.c   SparseTensorProto -> a weight
+ *   nibble.c   two elements a byte -> one
  *   external.c external_data -> a source
  *
  * Messages are scanned twice where their parts have to be counted first: counts give exact allocations, and nothing is allocated that the
@@ -147,6 +148,8 @@ qn_status qn_onnx_tensor_fill(qn_onnx_reader *r, const qn_onnx_tensor *t, void *
 qn_status qn_onnx_tensor_weight(qn_onnx_reader *r, const qn_onnx_tensor *t, qn_weight **out);
 /* The weight of a SparseTensorProto, dense when read. *name in r->tmp. */
 qn_status qn_onnx_sparse_weight(qn_onnx_reader *r, const qn_onnx_span *span, const char **name, qn_weight **out);
+/* The weight of a large 4-bit tensor whose pairs lie in t->from: they stay there, and are spread as they are read. */
+qn_status qn_onnx_nibble_weight(qn_onnx_reader *r, const qn_onnx_tensor *t, qn_weight **out);
 /* A weight whose bytes lie in src, which is read once for the digest; small ones are copied. */
 qn_status qn_onnx_weight_at(qn_onnx_reader *r, qn_source *src, uint64_t offset, const qn_onnx_tensor *t, qn_weight **out);
 

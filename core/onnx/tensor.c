@@ -1,6 +1,7 @@
 /* core/onnx/tensor.c - TensorProto: first where its bytes are and whether they can be what dims say, then the bytes.
  * A tensor is scanned before anything is allocated for it: raw_data must have exactly the bytes of dims * dtype, a list of numbers at
- * least one byte for each, external data must lie inside its file. So a few bytes that claim to be a large tensor cost nothing. */
+ * least one byte for each, external data must lie inside its file. So a few bytes that claim to be a large tensor cost nothing.
+ * Two 4-bit integers share a byte in the file, the first in its low half; an int32 of a list holds such a byte too. */
 #include "core/onnx/read.h"
 
 #include "core/base/checked.h"
@@ -50,6 +51,13 @@ static uint32_t list_of(qn_dtype dtype)
     default: return INT32_DATA;
     }
 }
+
+static bool is_nibble(qn_dtype dtype) { return dtype == QN_I4 || dtype == QN_U4; }
+
+/* Numbers that a list holds for so many elements; for 4-bit integers the bytes of raw data too. */
+static size_t n_stored(const qn_onnx_tensor *t) { return is_nibble(t->dtype) ? t->count / 2 + t->count % 2 : t->count; }
+
+static size_t stored_bytes(const qn_onnx_tensor *t) { return is_nibble(t->dtype) ? n_stored(t) : t->bytes; }
 
 /* How one element of a list looks when it is not packed. */
 static qn_wire list_wire(uint32_t field)
@@ -164,9 +172,9 @@ static qn_status judge_list(qn_onnx_reader *r, const scan *s, qn_onnx_tensor *t)
     if (s->list != list_of(t->dtype))
         return qn_error_set(r->err, QN_ERR_FORMAT, "%s data in field %" PRIu32 ", expected field %" PRIu32 " or raw_data",
                             qn_dtype_name(t->dtype), s->list, list_of(t->dtype));
-    if (s->list_max < t->count || (exact && s->list_max != t->count))
-        return qn_error_set(r->err, QN_ERR_FORMAT, "%s%" PRIu64 " elements in the file, expected %zu from dims", exact ? "" : "at most ",
-                            s->list_max, t->count);
+    if (s->list_max < n_stored(t) || (exact && s->list_max != t->count))
+        return qn_error_set(r->err, QN_ERR_FORMAT, "%s%" PRIu64 " %s in the file, expected %zu from dims", exact ? "" : "at most ",
+                            s->list_max, is_nibble(t->dtype) ? "pairs" : "elements", n_stored(t));
     t->list = s->list;
     if ((s->list == FLOAT_DATA || s->list == DOUBLE_DATA) && s->n_chunks == 1 && s->first.given) {
         t->list = 0; /* one packed chunk of little-endian numbers is what raw_data would be */
@@ -193,17 +201,17 @@ static qn_status judge(qn_onnx_reader *r, const scan *s, qn_onnx_tensor *t)
         return qn_error_set(r->err, QN_ERR_FORMAT, "external_data and data_location contradict each other");
     if (t->dtype == QN_STRING && (s->has_where || s->raw.given))
         return qn_error_set(r->err, QN_ERR_FORMAT, "strings in raw or external data, expected string_data");
-    if (s->has_where) return qn_onnx_external_open(r, &s->where, t->bytes, &t->from, &t->offset);
+    if (s->has_where) return qn_onnx_external_open(r, &s->where, stored_bytes(t), &t->from, &t->offset);
     if (s->list) return judge_list(r, s, t);
     t->from = r->src;
     t->offset = s->raw.begin;
-    if (s->raw.end - s->raw.begin == t->bytes) return QN_OK;
+    if (s->raw.end - s->raw.begin == stored_bytes(t)) return QN_OK;
     if (t->dtype == QN_STRING && t->count == 0) {
         t->list = STRING_DATA; /* no strings still have one offset */
         return QN_OK;
     }
     return qn_error_set(r->err, QN_ERR_FORMAT, "%s %" PRIu64 " bytes, expected %zu from dims and dtype",
-                        s->raw.given ? "raw_data has" : "data has", s->raw.end - s->raw.begin, t->bytes);
+                        s->raw.given ? "raw_data has" : "data has", s->raw.end - s->raw.begin, stored_bytes(t));
 }
 
 qn_status qn_onnx_scan_tensor(qn_onnx_reader *r, const qn_onnx_span *span, qn_onnx_tensor *t)
@@ -235,9 +243,19 @@ static qn_status check_bools(const qn_onnx_reader *r, qn_dtype dtype, const uint
     return all > 1 ? qn_error_set(r->err, QN_ERR_FORMAT, "a bool that is neither 0 nor 1") : QN_OK;
 }
 
-/* Element i of a list of varints. int32 fields carry the low 32 bits, signed or not as the dtype wants. */
-static bool store_int(qn_dtype dtype, uint64_t v, void *dst, size_t i)
+/* The two elements of byte i of 4-bit integers; of the last byte of an odd count, the first. */
+static void store_pair(const qn_onnx_tensor *t, uint8_t pair, uint8_t *dst, size_t i)
 {
+    const uint8_t flip = t->dtype == QN_I4 ? 8 : 0; /* (v ^ 8) - 8 copies the sign bit upwards */
+
+    dst[2 * i] = (uint8_t)(((pair & 15) ^ flip) - flip);
+    if (2 * i + 1 < t->count) dst[2 * i + 1] = (uint8_t)(((pair >> 4) ^ flip) - flip);
+}
+
+/* Number i of a list of varints. int32 fields carry the low 32 bits, signed or not as the dtype wants. */
+static bool store_int(const qn_onnx_tensor *t, uint64_t v, void *dst, size_t i)
+{
+    const qn_dtype dtype = t->dtype;
     int64_t n = v <= UINT32_MAX ? (int64_t)(int32_t)(uint32_t)v : (int64_t)v; /* as an int32 field */
 
     switch (dtype) {
@@ -250,6 +268,8 @@ static bool store_int(qn_dtype dtype, uint64_t v, void *dst, size_t i)
     case QN_F16:
     case QN_BF16:
     case QN_U16: ((uint16_t *)dst)[i] = (uint16_t)n; return n >= 0 && n <= UINT16_MAX;
+    case QN_I4:
+    case QN_U4: store_pair(t, (uint8_t)n, dst, i); return n >= INT8_MIN && n <= UINT8_MAX;
     case QN_U8: ((uint8_t *)dst)[i] = (uint8_t)n; return n >= 0 && n <= UINT8_MAX;
     case QN_BOOL: ((uint8_t *)dst)[i] = (uint8_t)n; return n == 0 || n == 1;
     default: return false;
@@ -262,12 +282,12 @@ static qn_status store(qn_onnx_reader *r, const qn_onnx_tensor *t, void *dst, si
     uint64_t v;
     uint32_t word;
 
-    if (i == t->count) return qn_error_set(r->err, QN_ERR_FORMAT, "more elements than the %zu of dims", t->count);
+    if (i == n_stored(t)) return qn_error_set(r->err, QN_ERR_FORMAT, "more numbers than the %zu of dims", n_stored(t));
     if (t->dtype == QN_F32) {
         if (qn_proto_fixed32(p, &word)) ((uint32_t *)dst)[i] = word;
     } else if (t->dtype == QN_F64) {
         if (qn_proto_fixed64(p, &v)) ((uint64_t *)dst)[i] = v;
-    } else if (qn_proto_varint(p, &v) && !store_int(t->dtype, v, dst, i)) {
+    } else if (qn_proto_varint(p, &v) && !store_int(t, v, dst, i)) {
         return qn_error_set(r->err, QN_ERR_FORMAT, "element %zu is %" PRId64 ", outside %s", i, (int64_t)v, qn_dtype_name(t->dtype));
     }
     return p->status;
@@ -287,12 +307,12 @@ static qn_status fill_chunk(qn_onnx_reader *r, const qn_onnx_tensor *t, void *ds
         return st;
     }
     if (!qn_proto_expect(p, list_wire(t->list))) return p->status;
-    if (*i == t->count) return qn_error_set(r->err, QN_ERR_FORMAT, "more elements than the %zu of dims", t->count);
+    if (*i == n_stored(t)) return qn_error_set(r->err, QN_ERR_FORMAT, "more numbers than the %zu of dims", n_stored(t));
     if (t->dtype == QN_F32) {
         ((uint32_t *)dst)[*i] = (uint32_t)p->value;
     } else if (t->dtype == QN_F64) {
         ((uint64_t *)dst)[*i] = p->value;
-    } else if (!store_int(t->dtype, p->value, dst, *i)) {
+    } else if (!store_int(t, p->value, dst, *i)) {
         return qn_error_set(r->err, QN_ERR_FORMAT, "element %zu is %" PRId64 ", outside %s", *i, (int64_t)p->value,
                             qn_dtype_name(t->dtype));
     }
@@ -316,16 +336,31 @@ static qn_status fill_string(qn_onnx_reader *r, const qn_onnx_tensor *t, void *d
     return QN_OK;
 }
 
+static qn_status fill_dense(qn_onnx_reader *r, const qn_onnx_tensor *t, void *dst)
+{
+    qn_status st = t->bytes ? t->from->read(t->from, t->offset, dst, t->bytes, r->err) : QN_OK;
+
+    return st ? st : check_bools(r, t->dtype, dst, t->bytes);
+}
+
+/* The pairs are read into the end of dst and spread from there to its beginning: pair i is read before its place is written over. */
+static qn_status fill_pairs(qn_onnx_reader *r, const qn_onnx_tensor *t, uint8_t *dst)
+{
+    const size_t n = stored_bytes(t);
+    const uint8_t *pairs = dst + (t->bytes - n);
+    qn_status st = n ? t->from->read(t->from, t->offset, dst + (t->bytes - n), n, r->err) : QN_OK;
+
+    for (size_t i = 0; !st && i < n; i++) store_pair(t, pairs[i], dst, i);
+    return st;
+}
+
 qn_status qn_onnx_tensor_fill(qn_onnx_reader *r, const qn_onnx_tensor *t, void *dst)
 {
     qn_proto *p = &r->proto;
     qn_status st = QN_OK;
     size_t i = 0;
 
-    if (!t->list) {
-        if (t->bytes) st = t->from->read(t->from, t->offset, dst, t->bytes, r->err);
-        return st ? st : check_bools(r, t->dtype, dst, t->bytes);
-    }
+    if (!t->list) return is_nibble(t->dtype) ? fill_pairs(r, t, dst) : fill_dense(r, t, dst);
     if (t->dtype == QN_STRING) *(uint64_t *)dst = 0;
     if (!qn_proto_open(p, t->span.begin, t->span.end)) return p->status;
     while (!st && qn_proto_next(p)) {
@@ -335,7 +370,7 @@ qn_status qn_onnx_tensor_fill(qn_onnx_reader *r, const qn_onnx_tensor *t, void *
     if (!st) st = p->status;
     if (st) return st;
     qn_proto_leave(p);
-    if (i != t->count) return qn_error_set(r->err, QN_ERR_FORMAT, "%zu elements in the file, expected %zu from dims", i, t->count);
+    if (i != n_stored(t)) return qn_error_set(r->err, QN_ERR_FORMAT, "%zu elements in the file, expected %zu from dims", i, n_stored(t));
     return QN_OK;
 }
 
@@ -407,7 +442,12 @@ qn_status qn_onnx_tensor_weight(qn_onnx_reader *r, const qn_onnx_tensor *t, qn_w
     *out = NULL;
     st = qn_onnx_spend_weight(r, t->bytes, t->name);
     if (st) return st;
-    st = t->list ? weight_of_list(r, t, out) : qn_onnx_weight_at(r, t->from, t->offset, t, out);
+    if (t->list || (is_nibble(t->dtype) && t->bytes <= QN_ONNX_INLINE_BYTES))
+        st = weight_of_list(r, t, out);
+    else if (is_nibble(t->dtype))
+        st = qn_onnx_nibble_weight(r, t, out);
+    else
+        st = qn_onnx_weight_at(r, t->from, t->offset, t, out);
     if (st && *t->name) qn_error_prefix(r->err, "tensor '%s'", qn_onnx_short(t->name, shown));
     return st;
 }

@@ -57,6 +57,8 @@ static uint64_t cut_u64(double d)
 static uint64_t real_to_int(qn_dtype to, double d)
 {
     switch (to) {
+    case QN_I4: return (uint64_t)cut(d, -8, 7);
+    case QN_U4: return (uint64_t)cut(d, 0, 15);
     case QN_I8: return (uint64_t)cut(d, INT8_MIN, INT8_MAX);
     case QN_I16: return (uint64_t)cut(d, INT16_MIN, INT16_MAX);
     case QN_I32: return (uint64_t)cut(d, INT32_MIN, INT32_MAX);

@@ -74,7 +74,7 @@ static qn_status col2im_infer(qn_infer *c, qn_error *err)
     qn_status st;
 
     if ((st = qn_move_need(c, 3, err)) != QN_OK || (st = qn_move_need_rank(c, 0, 3, 3, err)) != QN_OK ||
-        (st = qn_move_need_dtype(c, 0, ~(1u << QN_STRING), err)) != QN_OK)
+        (st = qn_move_need_dtype(c, 0, ~(1u << QN_STRING | 1u << QN_I4 | 1u << QN_U4), err)) != QN_OK)
         return st;
     if ((st = qn_move_list_infer(c, NULL, 1, &image, err)) != QN_OK || (st = qn_move_list_infer(c, NULL, 2, &block, err)) != QN_OK)
         return st;

@@ -115,10 +115,12 @@ qn_elem_class qn_elem_class_of(qn_dtype dtype)
 {
     switch (dtype) {
     case QN_F64: return QN_ELEM_F64;
+    case QN_I4:
     case QN_I8:
     case QN_I16:
     case QN_I32:
     case QN_I64: return QN_ELEM_I64;
+    case QN_U4:
     case QN_U8:
     case QN_U16:
     case QN_U32:
@@ -159,9 +161,11 @@ const void *qn_elem_load(qn_dtype dtype, const void *src, int64_t step, int64_t 
         break;
     case QN_F16: LOAD(uint16_t, float, qn_f16_to_f32(e)); break;
     case QN_BF16: LOAD(uint16_t, float, qn_bf16_to_f32(e)); break;
+    case QN_I4:
     case QN_I8: LOAD(int8_t, int64_t, e); break;
     case QN_I16: LOAD(int16_t, int64_t, e); break;
     case QN_I32: LOAD(int32_t, int64_t, e); break;
+    case QN_U4:
     case QN_U8: LOAD(uint8_t, uint64_t, e); break;
     case QN_BOOL: LOAD(uint8_t, uint64_t, e != 0); break;
     case QN_U16: LOAD(uint16_t, uint64_t, e); break;
@@ -196,6 +200,8 @@ void qn_elem_store(qn_dtype dtype, void *dst, int64_t n, const void *src)
     case QN_BF16: STORE(uint16_t, float, qn_f32_to_bf16(e)); break;
     case QN_I8:
     case QN_U8: STORE(uint8_t, uint64_t, e); break;
+    case QN_U4: STORE(uint8_t, uint64_t, e & 15); break;
+    case QN_I4: STORE(int8_t, uint64_t, (int64_t)((e & 15) ^ 8) - 8); break; /* the sign of bit 3 in the bits above it */
     case QN_BOOL: STORE(uint8_t, uint64_t, e != 0); break;
     case QN_I16:
     case QN_U16: STORE(uint16_t, uint64_t, e); break;

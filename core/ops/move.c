@@ -62,8 +62,10 @@ void qn_move_like(const qn_infer *c, int32_t i, qn_type *t)
 
 qn_dtype qn_move_onnx_dtype(int64_t number)
 {
-    static const qn_dtype of[] = { QN_DTYPE_NONE, QN_F32, QN_U8,  QN_I8,  QN_U16, QN_I16,        QN_I32,        QN_I64, QN_STRING,
-                                   QN_BOOL,       QN_F16, QN_F64, QN_U32, QN_U64, QN_DTYPE_NONE, QN_DTYPE_NONE, QN_BF16 };
+    static const qn_dtype of[] = { QN_DTYPE_NONE, QN_F32,        QN_U8,         QN_I8,         QN_U16,  QN_I16,
+                                   QN_I32,        QN_I64,        QN_STRING,     QN_BOOL,       QN_F16,  QN_F64,
+                                   QN_U32,        QN_U64,        QN_DTYPE_NONE, QN_DTYPE_NONE, QN_BF16, QN_DTYPE_NONE,
+                                   QN_DTYPE_NONE, QN_DTYPE_NONE, QN_DTYPE_NONE, QN_U4,         QN_I4 };
 
     return number < 0 || number >= (int64_t)(sizeof of / sizeof of[0]) ? QN_DTYPE_NONE : of[number];
 }
@@ -221,7 +223,9 @@ int64_t qn_move_int(const qn_tensor *t, int64_t i)
     case QN_I64: return ((const int64_t *)t->data)[i];
     case QN_I32: return ((const int32_t *)t->data)[i];
     case QN_I16: return ((const int16_t *)t->data)[i];
+    case QN_I4:
     case QN_I8: return ((const int8_t *)t->data)[i];
+    case QN_U4:
     case QN_U8:
     case QN_BOOL: return ((const uint8_t *)t->data)[i];
     case QN_U16: return ((const uint16_t *)t->data)[i];

@@ -1,7 +1,8 @@
 /* core/ops/quantize.c - QuantizeLinear, DequantizeLinear, DynamicQuantizeLinear:  real = scale * (q - zero_point).
  * Spec   ONNX QuantizeLinear, DequantizeLinear 10 on: one scale; from 13 one per place of `axis` (default 1); from 19 f16 and bf16; from 21
- *        16-bit integers and output_dtype. Blocks (block_size), 4-bit integers and 8-bit floats are not supported.
- *        DynamicQuantizeLinear 11 on.
+ *        16- and 4-bit integers, output_dtype, and blocks: with block_size b, places i*b .. i*b + b - 1 of `axis` share place i of scale,
+ *        which has the rank of x. `saturate` and `precision` concern 8-bit floats and other arithmetics; there are no 8-bit floats here.
+ *        com.microsoft QuantizeLinear, DequantizeLinear 1: the same. DynamicQuantizeLinear 11 on.
  * Value  q = clamp(rne(x / scale) + zero_point), NaN becomes the smallest q; x = (q - zero_point) * scale, in f32 and rounded once for f16
  *        and bf16. Dynamic: lo = min(0, min x), hi = max(0, max x), scale = (hi - lo) / 255 (1 if that is 0), zero_point =
  *        rne(clamp(-lo / scale, 0, 255)).  kernels/quant/quant.h.
@@ -13,13 +14,14 @@
 
 #include <inttypes.h>
 #include <math.h>
+#include <string.h>
 
-#define QN_SET_QUANT  (1u << QN_U8 | 1u << QN_I8 | 1u << QN_U16 | 1u << QN_I16)
+#define QN_SET_QUANT  (1u << QN_U8 | 1u << QN_I8 | 1u << QN_U16 | 1u << QN_I16 | 1u << QN_U4 | 1u << QN_I4)
 #define QN_SET_REAL32 (1u << QN_F32 | 1u << QN_F16 | 1u << QN_BF16)
 
 /* -- inference ------------------------------------------------------------------------------------------------------------ */
 
-/* Dtype of the quantized output. */
+/* Dtype of the quantized output; NONE where attribute output_dtype names one Quern has not. */
 static qn_dtype quantized(const qn_node *node, qn_dtype zero)
 {
     const int64_t asked = qn_node_int(node, "output_dtype", 0);
@@ -28,14 +30,50 @@ static qn_dtype quantized(const qn_node *node, qn_dtype zero)
     return asked != 0 ? qn_move_onnx_dtype(asked) : QN_U8;
 }
 
+/* Dtype of the reals: from ONNX 23 on an attribute, else that of scale. */
+static qn_dtype dequantized(const qn_node *node, qn_dtype scale)
+{
+    const int64_t asked = qn_node_int(node, "output_dtype", 0);
+
+    return asked != 0 ? qn_move_onnx_dtype(asked) : scale;
+}
+
+/* Input i has the shape of x but for the blocked axis, which counts blocks. */
+static qn_status blocks_infer(const qn_infer *c, int32_t i, int64_t block, qn_error *err)
+{
+    const qn_type *x = &c->in[0], *p = &c->in[i];
+    int64_t n, d;
+    int32_t axis;
+    qn_status st;
+
+    if (!qn_infer_has(c, i) || x->rank < 0 || p->rank < 0) return QN_OK;
+    if (p->rank != x->rank)
+        return qn_error_set(err, QN_ERR_SHAPE, "input %d has rank %d, x has rank %d: blocks need the same", (int)i, (int)p->rank,
+                            (int)x->rank);
+    if ((st = qn_move_axis(qn_node_int(c->node, "axis", 1), x->rank, &axis, err)) != QN_OK) return st;
+    for (int32_t k = 0; k < x->rank; k++) {
+        if (!qn_move_number(c, x->dims[k], &d) || !qn_move_number(c, p->dims[k], &n)) continue;
+        if (k == axis) d = d / block + (d % block != 0);
+        if (n != d)
+            return qn_error_set(err, QN_ERR_SHAPE,
+                                "input %d has size %" PRId64 " on axis %d, expected %" PRId64 " with block_size %" PRId64, (int)i, n,
+                                (int)k, d, block);
+    }
+    return QN_OK;
+}
+
 static qn_status params_infer(const qn_infer *c, qn_error *err)
 {
+    const int64_t block = qn_node_int(c->node, "block_size", 0);
     int32_t axis;
     int64_t n, d;
     qn_status st = QN_OK;
 
-    if (qn_node_int(c->node, "block_size", 0) != 0)
-        return qn_error_set(err, QN_ERR_UNSUPPORTED, "block_size: scales per block are not supported");
+    if (block < 0) return qn_error_set(err, QN_ERR_INVALID, "block_size is %" PRId64 ", expected 0 or more", block);
+    if (block > 0) {
+        st = blocks_infer(c, 1, block, err);
+        return st == QN_OK ? blocks_infer(c, 2, block, err) : st;
+    }
     for (int32_t i = 1; i < 3 && st == QN_OK; i++) st = qn_move_need_rank(c, i, 0, 1, err);
     if (st != QN_OK || c->in[1].rank != 1 || c->in[0].rank < 0 || !qn_move_number(c, c->in[1].dims[0], &n) || n == 1) return st;
     if ((st = qn_move_axis(qn_node_int(c->node, "axis", 1), c->in[0].rank, &axis, err)) != QN_OK) return st;
@@ -48,20 +86,25 @@ static qn_status quantize_infer(qn_infer *c, qn_error *err)
 {
     const qn_dtype zero = qn_infer_has(c, 2) ? c->in[2].dtype : QN_DTYPE_NONE;
     const qn_dtype to = quantized(c->node, zero);
+    const int64_t asked = qn_node_int(c->node, "output_dtype", 0);
     qn_status st = qn_move_need(c, 2, err);
 
     if (st == QN_OK) st = qn_move_need_dtype(c, 0, QN_SET_REAL32 | 1u << QN_I32, err);
     if (st == QN_OK) st = qn_move_need_dtype(c, 1, QN_SET_REAL32, err);
     if (st == QN_OK) st = params_infer(c, err);
     if (st != QN_OK) return st;
+    if (zero != QN_DTYPE_NONE && asked != 0 && qn_move_onnx_dtype(asked) != zero)
+        return qn_error_set(err, QN_ERR_DTYPE, "zero_point is %s, output_dtype is ONNX data type %" PRId64, qn_dtype_name(zero), asked);
+    if (to == QN_DTYPE_NONE) return qn_error_set(err, QN_ERR_UNSUPPORTED, "quantization to ONNX data type %" PRId64, asked);
     if (!(QN_SET_QUANT >> to & 1))
-        return qn_error_set(err, QN_ERR_UNSUPPORTED, "quantization to %s, expected u8, i8, u16 or i16", qn_dtype_name(to));
+        return qn_error_set(err, QN_ERR_UNSUPPORTED, "quantization to %s, expected u8, i8, u16, i16, u4 or i4", qn_dtype_name(to));
     qn_elem_like(c, 0, 0, to);
     return QN_OK;
 }
 
 static qn_status dequantize_infer(qn_infer *c, qn_error *err)
 {
+    const qn_dtype to = dequantized(c->node, c->in[1].dtype);
     qn_status st = qn_move_need(c, 2, err);
 
     if (st == QN_OK) st = qn_move_need_dtype(c, 0, QN_SET_QUANT | 1u << QN_I32, err);
@@ -70,7 +113,10 @@ static qn_status dequantize_infer(qn_infer *c, qn_error *err)
     if (st != QN_OK) return st;
     if (qn_infer_has(c, 2) && c->in[2].dtype != c->in[0].dtype && c->in[2].dtype != QN_DTYPE_NONE && c->in[0].dtype != QN_DTYPE_NONE)
         return qn_error_set(err, QN_ERR_DTYPE, "zero_point is %s, x is %s", qn_dtype_name(c->in[2].dtype), qn_dtype_name(c->in[0].dtype));
-    qn_elem_like(c, 0, 0, c->in[1].dtype);
+    if (to != QN_DTYPE_NONE ? !(QN_SET_REAL32 >> to & 1) : qn_node_int(c->node, "output_dtype", 0) != 0)
+        return qn_error_set(err, QN_ERR_UNSUPPORTED, "output_dtype is ONNX data type %" PRId64 ", expected float, float16 or bfloat16",
+                            qn_node_int(c->node, "output_dtype", 0));
+    qn_elem_like(c, 0, 0, to);
     return QN_OK;
 }
 
@@ -79,7 +125,8 @@ static void linear_rows(const qn_infer *c, const int32_t *in_axis, int32_t *out_
     int64_t n;
     int32_t axis = -1;
 
-    if (!qn_move_rows_only(c, in_axis, 0)) return;
+    /* a scale of x's own rank has the rows too: they are not alike */
+    if (!qn_move_rows_only(c, in_axis, 0) || qn_node_int(c->node, "block_size", 0) != 0) return;
     if (c->in[1].rank == 1 && !(qn_move_number(c, c->in[1].dims[0], &n) && n == 1)) {
         if (c->in[0].rank < 0 || qn_move_axis(qn_node_int(c->node, "axis", 1), c->in[0].rank, &axis, NULL) != QN_OK) return;
     }
@@ -88,20 +135,35 @@ static void linear_rows(const qn_infer *c, const int32_t *in_axis, int32_t *out_
 
 /* -- running -------------------------------------------------------------------------------------------------------------- */
 
-/* x is [.., n_scales, inner]; with one scale n_scales is 1 and inner everything. */
+/* x is [.., axis, inner]. Without blocks the scales are [axis]; with one scale axis is 1 and inner everything. With blocks they are
+ * [.., n_blocks, inner]. */
 typedef struct job {
     const qn_quant_kernel *kernel;
     qn_dtype from, to;
-    int64_t n_scales, inner;
+    int64_t n_scales, axis, inner;
+    int64_t block, n_blocks; /* block 0: none */
     const float *scale;
     const int32_t *zero;
     const char *x;
     char *y;
 } job;
 
+/* The kernels know no 4 bits: those are read as the bytes they are, and written as bytes that are clamped once more. */
 static qn_quant_type quant_type(qn_dtype d)
 {
-    return d == QN_U8 ? QN_QUANT_U8 : d == QN_I8 ? QN_QUANT_S8 : d == QN_U16 ? QN_QUANT_U16 : QN_QUANT_S16;
+    return d == QN_U8 || d == QN_U4 ? QN_QUANT_U8 : d == QN_I8 || d == QN_I4 ? QN_QUANT_S8 : d == QN_U16 ? QN_QUANT_U16 : QN_QUANT_S16;
+}
+
+static void clamp_nibbles(qn_dtype to, char *y, int64_t n)
+{
+    int8_t *s = (int8_t *)y;
+    uint8_t *u = (uint8_t *)y;
+
+    if (to == QN_I4) {
+        for (int64_t i = 0; i < n; i++) s[i] = (int8_t)(s[i] < -8 ? -8 : s[i] > 7 ? 7 : s[i]);
+    } else if (to == QN_U4) {
+        for (int64_t i = 0; i < n; i++) u[i] = u[i] > 15 ? 15 : u[i];
+    }
 }
 
 /* n elements that share a scale (step 0) or have their own (step 1), from f32, or to it. */
@@ -149,10 +211,28 @@ static void span(const job *j, int64_t at, int64_t n, int64_t s, int64_t step)
     const char *x = j->x + at * (int64_t)qn_dtype_size(j->from);
     char *y = j->y + at * (int64_t)qn_dtype_size(j->to);
 
-    if (QN_SET_QUANT >> j->to & 1)
+    if (QN_SET_QUANT >> j->to & 1) {
         quantize_span(j, x, y, n, j->scale + s, j->zero + s, step);
-    else
+        clamp_nibbles(j->to, y, n);
+    } else {
         dequantize_span(j, x, y, n, j->scale + s, j->zero + s, step);
+    }
+}
+
+/* The part of [lo, hi) from lo on that lies in one row of blocks: its length; *s and *step say where its scales are. */
+static int64_t block_part(const job *j, int64_t lo, int64_t hi, int64_t *s, int64_t *step)
+{
+    const int64_t row = lo / j->inner, col = lo % j->inner, place = row % j->axis;
+    int64_t n;
+
+    *s = ((row / j->axis * j->n_blocks) + place / j->block) * j->inner + col;
+    *step = j->inner != 1;
+    n = j->inner - col;
+    if (j->inner == 1) {
+        n = j->block - place % j->block;
+        if (n > j->axis - place) n = j->axis - place;
+    }
+    return n < hi - lo ? n : hi - lo;
 }
 
 /* Elements [lo, hi), cut where the scale changes. */
@@ -162,17 +242,20 @@ static void elements(void *ctx, int64_t lo, int64_t hi, int member)
 
     (void)member;
     while (lo < hi) {
-        int64_t n;
+        int64_t n, at, step = 0;
 
-        if (j->inner == 1) { /* the scales are the innermost axis */
-            n = j->n_scales - lo % j->n_scales;
-            if (n > hi - lo) n = hi - lo;
-            span(j, lo, n, lo % j->n_scales, 1);
+        if (j->block) {
+            n = block_part(j, lo, hi, &at, &step);
+        } else if (j->inner == 1) { /* the scales are the innermost axis */
+            at = lo % j->axis;
+            n = j->axis - at;
+            step = 1;
         } else {
             n = j->inner - lo % j->inner;
-            if (n > hi - lo) n = hi - lo;
-            span(j, lo, n, lo / j->inner % j->n_scales, 0);
+            at = lo / j->inner % j->axis;
         }
+        if (n > hi - lo) n = hi - lo;
+        span(j, lo, n, at, step);
         lo += n;
     }
 }
@@ -194,6 +277,24 @@ static qn_status read_params(const qn_run *r, job *j, void *work, qn_error *err)
     return QN_OK;
 }
 
+/* Blocks: scale is [x.., ceil(axis / block), x..]. */
+static qn_status cut_blocks(const qn_run *r, job *j, int32_t axis, qn_error *err)
+{
+    const qn_tensor *x = &r->in[0], *scale = &r->in[1];
+    bool fits = scale->rank == x->rank;
+
+    j->n_blocks = x->dims[axis] / j->block + (x->dims[axis] % j->block != 0);
+    for (int32_t d = 0; d < x->rank && fits; d++) fits = scale->dims[d] == (d == axis ? j->n_blocks : x->dims[d]);
+    if (!fits) {
+        char have[96], of[96];
+
+        return qn_error_set(err, QN_ERR_SHAPE, "scale %s does not fit x %s with block_size %" PRId64 " on axis %d",
+                            qn_shape_print(scale->rank, scale->dims, have, sizeof have), qn_shape_print(x->rank, x->dims, of, sizeof of),
+                            j->block, (int)axis);
+    }
+    return QN_OK;
+}
+
 static qn_status cut_shape(const qn_run *r, job *j, qn_error *err)
 {
     const qn_tensor *x = &r->in[0];
@@ -201,16 +302,23 @@ static qn_status cut_shape(const qn_run *r, job *j, qn_error *err)
     qn_status st;
 
     j->n_scales = qn_tensor_count(&r->in[1]);
+    j->block = qn_node_int(r->node, "block_size", 0);
+    j->axis = 1;
     j->inner = qn_tensor_count(x);
-    if (qn_move_has(r, 2) && qn_tensor_count(&r->in[2]) != j->n_scales)
+    if (qn_move_has(r, 2) &&
+        (r->in[2].rank > 1 || r->in[1].rank > 1
+             ? r->in[2].rank != r->in[1].rank || memcmp(r->in[2].dims, r->in[1].dims, sizeof(int64_t) * (size_t)r->in[1].rank) != 0
+             : qn_tensor_count(&r->in[2]) != j->n_scales))
         return qn_error_set(err, QN_ERR_SHAPE, "zero_point has %" PRId64 " elements, scale has %" PRId64, qn_tensor_count(&r->in[2]),
                             j->n_scales);
-    if (j->n_scales == 1) return QN_OK;
+    if (j->n_scales == 1 && !j->block) return QN_OK;
     if ((st = qn_move_axis(qn_node_int(r->node, "axis", 1), x->rank, &axis, err)) != QN_OK) return st;
-    if (x->dims[axis] != j->n_scales)
-        return qn_error_set(err, QN_ERR_SHAPE, "scale has %" PRId64 " elements, axis %d has size %" PRId64, j->n_scales, (int)axis,
-                            x->dims[axis]);
+    j->axis = x->dims[axis];
     j->inner = qn_move_span(x->dims, axis + 1, x->rank);
+    if (j->block) return cut_blocks(r, j, axis, err);
+    if (j->axis != j->n_scales)
+        return qn_error_set(err, QN_ERR_SHAPE, "scale has %" PRId64 " elements, axis %d has size %" PRId64, j->n_scales, (int)axis,
+                            j->axis);
     return QN_OK;
 }
 
@@ -245,7 +353,7 @@ static qn_status quantize_run(qn_run *r, qn_error *err)
     return linear_run(r, quantized(r->node, qn_move_has(r, 2) ? r->in[2].dtype : QN_DTYPE_NONE), err);
 }
 
-static qn_status dequantize_run(qn_run *r, qn_error *err) { return linear_run(r, r->in[1].dtype, err); }
+static qn_status dequantize_run(qn_run *r, qn_error *err) { return linear_run(r, dequantized(r->node, r->in[1].dtype), err); }
 
 const qn_op qn_op_quantize_linear = {
     .name = "QuantizeLinear",
@@ -265,6 +373,34 @@ const qn_op qn_op_dequantize_linear = {
     .name = "DequantizeLinear",
     .domain = "",
     .since = 10,
+    .min_in = 2,
+    .max_in = 3,
+    .min_out = 1,
+    .max_out = 1,
+    .infer = dequantize_infer,
+    .rows = linear_rows,
+    .lower = linear_lower,
+    .run = dequantize_run,
+    .kernels = "quant",
+};
+const qn_op qn_op_ms_quantize_linear = {
+    .name = "QuantizeLinear",
+    .domain = "com.microsoft",
+    .since = 1,
+    .min_in = 2,
+    .max_in = 3,
+    .min_out = 1,
+    .max_out = 1,
+    .infer = quantize_infer,
+    .rows = linear_rows,
+    .lower = linear_lower,
+    .run = quantize_run,
+    .kernels = "quant",
+};
+const qn_op qn_op_ms_dequantize_linear = {
+    .name = "DequantizeLinear",
+    .domain = "com.microsoft",
+    .since = 1,
     .min_in = 2,
     .max_in = 3,
     .min_out = 1,
@@ -306,7 +442,7 @@ static qn_status dynamic_run(qn_run *r, qn_error *err)
                 hi = end_of(qn_reduce_pick(r->cpu), QN_REDUCE_MAX, x->data, n);
     float scale = (hi - lo) / 255.0f, z;
     int32_t zero;
-    job j = { .kernel = qn_quant_pick(r->cpu), .from = QN_F32, .to = QN_U8, .n_scales = 1, .inner = n, .x = x->data };
+    job j = { .kernel = qn_quant_pick(r->cpu), .from = QN_F32, .to = QN_U8, .n_scales = 1, .axis = 1, .inner = n, .x = x->data };
     qn_status st = qn_move_output(r, 0, QN_U8, x->rank, x->dims, err);
 
     if (scale == 0.0f) scale = 1.0f;

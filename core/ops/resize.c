@@ -224,7 +224,8 @@ static qn_status resize_infer(qn_infer *c, qn_error *err)
     qn_status st = qn_move_need(c, 1, err);
 
     if (st != QN_OK || (st = qn_move_need_dtype(c, 0, ~text, err)) != QN_OK || (st = read_attrs(c->node, &r, err)) != QN_OK) return st;
-    if (r.how != QN_RESAMPLE_NEAREST && (st = qn_move_need_dtype(c, 0, ~(text | 1u << QN_BOOL), err)) != QN_OK) return st;
+    if (r.how != QN_RESAMPLE_NEAREST && (st = qn_move_need_dtype(c, 0, ~(text | 1u << QN_BOOL | 1u << QN_I4 | 1u << QN_U4), err)) != QN_OK)
+        return st;
     if (sc >= 0 && (st = qn_move_need_dtype(c, sc, 1u << QN_F32, err)) != QN_OK) return st;
     if (si >= 0 && (st = qn_move_need_dtype(c, si, 1u << QN_I64, err)) != QN_OK) return st;
     qn_move_like(c, 0, &c->out[0]);

@@ -34,7 +34,8 @@ static qn_status scatter_start(qn_infer *c, qn_error *err)
     if ((st = reduction(c->node, &op, err)) != QN_OK) return st;
     if (x->dtype != QN_DTYPE_NONE && u->dtype != QN_DTYPE_NONE && x->dtype != u->dtype)
         return qn_error_set(err, QN_ERR_DTYPE, "data is %s, updates are %s", qn_dtype_name(x->dtype), qn_dtype_name(u->dtype));
-    if (op != QN_SCATTER_NONE && x->dtype == QN_STRING) return qn_error_set(err, QN_ERR_DTYPE, "strings have no reduction");
+    if (op != QN_SCATTER_NONE && (1u << QN_STRING | 1u << QN_I4 | 1u << QN_U4) >> x->dtype & 1)
+        return qn_error_set(err, QN_ERR_DTYPE, "%s has no reduction", qn_dtype_name(x->dtype));
     qn_move_like(c, 0, &c->out[0]);
     for (int32_t a = 0; a < x->rank; a++) c->out[0].dims[a] = x->dims[a];
     return QN_OK;

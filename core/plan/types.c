@@ -19,7 +19,7 @@ const char *qn_node_label(const qn_node *n, char *buf, size_t cap)
 static bool is_integer(qn_dtype t)
 {
     return t == QN_I64 || t == QN_I32 || t == QN_I16 || t == QN_I8 || t == QN_U64 || t == QN_U32 || t == QN_U16 || t == QN_U8 ||
-           t == QN_BOOL;
+           t == QN_I4 || t == QN_U4 || t == QN_BOOL;
 }
 
 qn_status qn_plan_small_const(const qn_plan_request *rq, qn_plan_value *v, qn_value_id id, const qn_tensor **out, qn_error *err)

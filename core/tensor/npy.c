@@ -518,10 +518,12 @@ static const char *descr_of(qn_dtype dtype)
     case QN_F64: return "<f8";
     case QN_F16: return "<f2";
     case QN_BF16: return "<u2";
+    case QN_I4:
     case QN_I8: return "|i1";
     case QN_I16: return "<i2";
     case QN_I32: return "<i4";
     case QN_I64: return "<i8";
+    case QN_U4:
     case QN_U8: return "|u1";
     case QN_U16: return "<u2";
     case QN_U32: return "<u4";

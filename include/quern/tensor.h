@@ -29,6 +29,8 @@ typedef enum qn_dtype {
     QN_U32,
     QN_U64,
     QN_BOOL,   /* one byte, 0 or 1 */
+    QN_I4,     /* -8..7, one to a byte, as an int8_t; two share a byte only in ONNX files */
+    QN_U4,     /* 0..15, one to a byte, as a uint8_t */
     QN_STRING, /* n + 1 uint64_t offsets, then the bytes: element i is blob[off[i] .. off[i+1]), blob = data + 8 * (n + 1) */
     QN_DTYPE_COUNT
 } qn_dtype;
@@ -47,7 +49,8 @@ size_t qn_dtype_size(qn_dtype dtype);
 /** "f32", "i64", "bool", "string": for people, errors and JSON reports. Never NULL. */
 const char *qn_dtype_name(qn_dtype dtype);
 
-/** "FP32", "INT64", "BOOL", "BYTES": the Open Inference Protocol's name. Never NULL; "" for QN_DTYPE_NONE. */
+/** "FP32", "INT64", "BOOL", "BYTES": the Open Inference Protocol's name. Never NULL; "" for QN_DTYPE_NONE, and for QN_I4 and QN_U4,
+ *  which the protocol does not know. */
 const char *qn_dtype_oip_name(qn_dtype dtype);
 
 /** The dtype the protocol calls `name` (exact case); QN_DTYPE_NONE if there is none. */
@@ -83,8 +86,8 @@ void qn_tensor_free(qn_tensor *t);
  *  QN_ERR_NOMEM. The caller frees *out. */
 qn_status qn_npy_read(const char *path, size_t max_bytes, qn_tensor *out, qn_error *err);
 
-/** Write t as .npy 1.0 (QN_BF16 as <u2 since NumPy has no bf16; QN_STRING as |S of the longest element, which
- *  drops NULs at the end of an element). An existing file is replaced; after a failure there is none.
+/** Write t as .npy 1.0 (QN_BF16 as <u2, QN_I4 as |i1 and QN_U4 as |u1 since NumPy has none of them; QN_STRING as |S of the longest
+ *  element, which drops NULs at the end of an element). An existing file is replaced; after a failure there is none.
  *  Fails with QN_ERR_NOT_FOUND (no such folder), QN_ERR_IO, or if t is not consistent. */
 qn_status qn_npy_write(const char *path, const qn_tensor *t, qn_error *err);
 

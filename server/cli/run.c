@@ -16,6 +16,24 @@ static const char usage[] =
 
 /* -- inputs --------------------------------------------------------------------------------------------------------------- */
 
+/* Nor has it 4-bit integers: they travel as bytes, which must be in range. */
+static int as_nibbles(const qn_cli_options *o, const char *path, qn_dtype want, qn_tensor *t)
+{
+    const int lo = want == QN_I4 ? -8 : 0;
+    qn_error err = { 0 };
+
+    if (!(want == QN_I4 && t->dtype == QN_I8) && !(want == QN_U4 && t->dtype == QN_U8)) return QN_EXIT_OK;
+    for (size_t i = 0; i < t->bytes; i++) {
+        const int v = want == QN_I4 ? ((const int8_t *)t->data)[i] : ((const uint8_t *)t->data)[i];
+
+        if (v >= lo && v < lo + 16) continue;
+        qn_error_set(&err, QN_ERR_RANGE, "element %zu is %d, expected %d..%d for %s", i, v, lo, lo + 15, qn_dtype_name(want));
+        return qn_cli_fail(o, path, &err);
+    }
+    t->dtype = want;
+    return QN_EXIT_OK;
+}
+
 static int read_input(const qn_cli_options *o, const qn_model *m, const char *pair, qn_tensor *inputs)
 {
     const char *path;
@@ -35,7 +53,7 @@ static int read_input(const qn_cli_options *o, const qn_model *m, const char *pa
     if (qn_npy_read(path, MAX_INPUT_BYTES, &inputs[i], &err) != QN_OK) return qn_cli_fail(o, path, &err);
     /* NumPy has no bfloat16: its bits travel as uint16, both ways */
     if (qn_model_input(m, i)->dtype == QN_BF16 && inputs[i].dtype == QN_U16) inputs[i].dtype = QN_BF16;
-    return QN_EXIT_OK;
+    return as_nibbles(o, path, qn_model_input(m, i)->dtype, &inputs[i]);
 }
 
 /* -- outputs -------------------------------------------------------------------------------------------------------------- */

@@ -101,9 +101,11 @@ static bool put_element(qn_buf *b, const qn_tensor *t, int64_t i, qn_special how
         return qn_json_put_string(b, blob + off[i], (size_t)(off[i + 1] - off[i]));
     }
     case QN_U64: return qn_buf_append(b, text, qn_number_from_u64(((const uint64_t *)t->data)[i], text));
+    case QN_I4:
     case QN_I8: v = ((const int8_t *)t->data)[i]; break;
     case QN_I16: v = ((const int16_t *)t->data)[i]; break;
     case QN_I32: v = ((const int32_t *)t->data)[i]; break;
+    case QN_U4:
     case QN_U8: v = ((const uint8_t *)t->data)[i]; break;
     case QN_U16: v = ((const uint16_t *)t->data)[i]; break;
     case QN_U32: v = ((const uint32_t *)t->data)[i]; break;

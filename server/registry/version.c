@@ -15,6 +15,21 @@ void qn_settings_release(qn_model_settings *s)
     s->n_labels = 0;
 }
 
+/* Every input and output has a datatype that the protocols can name: 4-bit integers have none. */
+static qn_status ports_have_names(const qn_model *model, qn_error *err)
+{
+    const int32_t n_in = qn_model_n_inputs(model), n = n_in + qn_model_n_outputs(model);
+
+    for (int32_t i = 0; i < n; i++) {
+        const qn_port *p = i < n_in ? qn_model_input(model, i) : qn_model_output(model, i - n_in);
+
+        if (p->dtype == QN_I4 || p->dtype == QN_U4)
+            return qn_error_set(err, QN_ERR_UNSUPPORTED, "%s %.64s is %s, which no protocol carries: add a Cast to 8 bits",
+                                i < n_in ? "input" : "output", p->name, qn_dtype_name(p->dtype));
+    }
+    return QN_OK;
+}
+
 /* Free dimensions of an input as 1: the smallest request there is. */
 static qn_status zero_input(const qn_port *port, qn_tensor *out, qn_error *err)
 {
@@ -129,6 +144,7 @@ qn_status qn_version_load(const qn_version_source *src, qn_version **out, qn_err
     mo.bits = v->settings.bits;
     st = qn_queue_create(&v->queue, err);
     if (st == QN_OK) st = qn_model_load(src->model_fd, src->file, &mo, &v->model, err);
+    if (st == QN_OK) st = ports_have_names(v->model, err);
     if (st == QN_OK) st = version_warm(v, err);
     if (st != QN_OK) goto done;
     *out = v;

@@ -70,6 +70,8 @@ static const char *dtype_name(qn_dtype dtype)
     case QN_U64: return "DT_UINT64";
     case QN_BOOL: return "DT_BOOL";
     case QN_STRING: return "DT_STRING";
+    case QN_I4:
+    case QN_U4: /* no such model is served, see version.c */
     case QN_DTYPE_NONE:
     case QN_DTYPE_COUNT: break;
     }

@@ -23,10 +23,12 @@ uint64_t qn_move_key(qn_dtype dtype, const void *data, int64_t i)
     case QN_F64: memcpy(&d, (const double *)data + i, sizeof d); return float_key(d, 64, 0x7ff0000000000000);
     case QN_F16: return float_key(((const uint16_t *)data)[i], 16, 0x7c00);
     case QN_BF16: return float_key(((const uint16_t *)data)[i], 16, 0x7f80);
+    case QN_I4:
     case QN_I8: return (uint64_t)((const int8_t *)data)[i] ^ flip;
     case QN_I16: return (uint64_t)((const int16_t *)data)[i] ^ flip;
     case QN_I32: return (uint64_t)((const int32_t *)data)[i] ^ flip;
     case QN_I64: return (uint64_t)((const int64_t *)data)[i] ^ flip;
+    case QN_U4:
     case QN_U8:
     case QN_BOOL: return ((const uint8_t *)data)[i];
     case QN_U16: return ((const uint16_t *)data)[i];

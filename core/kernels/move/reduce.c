@@ -87,6 +87,8 @@ void qn_move_reduce(qn_scatter op, qn_dtype dtype, void *dst, const void *src, i
     case QN_U32: reduce_u32(op, dst, src, n); break;
     case QN_U64: reduce_u64(op, dst, src, n); break;
     case QN_BOOL: reduce_bool(op, dst, src, n); break;
+    case QN_I4:
+    case QN_U4: /* 4 bits hold no sum: the ops refuse them */
     case QN_STRING:
     case QN_DTYPE_NONE:
     case QN_DTYPE_COUNT: break;

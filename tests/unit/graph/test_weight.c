@@ -130,7 +130,7 @@ static void bad_tensors_are_refused(void **state)
 
     (void)state;
     assert_int_equal(qn_weight_from_tensor(&t, &w, &err), QN_ERR_FORMAT);
-    assert_string_equal(err.message, "bool element 2 is 2, expected 0 or 1");
+    assert_string_equal(err.message, "bool element 2 is 2, expected 0..1");
     assert_null(w);
     t = (qn_tensor){ .dtype = QN_STRING, .rank = 1, .dims = { 2 }, .data = offsets, .bytes = sizeof offsets };
     assert_int_equal(qn_weight_from_tensor(&t, &w, &err), QN_ERR_FORMAT);
