@@ -295,6 +295,13 @@ static qn_status cut_blocks(const qn_run *r, job *j, int32_t axis, qn_error *err
     return QN_OK;
 }
 
+/* Blocks need zero points like scales; otherwise one element may have rank 0 or 1. */
+static bool same_shape(const qn_tensor *scale, const qn_tensor *zero, bool blocks)
+{
+    if (qn_tensor_count(scale) != qn_tensor_count(zero)) return false;
+    return !blocks || (scale->rank == zero->rank && memcmp(scale->dims, zero->dims, (size_t)scale->rank * sizeof *scale->dims) == 0);
+}
+
 static qn_status cut_shape(const qn_run *r, job *j, qn_error *err)
 {
     const qn_tensor *x = &r->in[0];
@@ -305,10 +312,7 @@ static qn_status cut_shape(const qn_run *r, job *j, qn_error *err)
     j->block = qn_node_int(r->node, "block_size", 0);
     j->axis = 1;
     j->inner = qn_tensor_count(x);
-    if (qn_move_has(r, 2) &&
-        (r->in[2].rank > 1 || r->in[1].rank > 1
-             ? r->in[2].rank != r->in[1].rank || memcmp(r->in[2].dims, r->in[1].dims, sizeof(int64_t) * (size_t)r->in[1].rank) != 0
-             : qn_tensor_count(&r->in[2]) != j->n_scales))
+    if (qn_move_has(r, 2) && !same_shape(&r->in[1], &r->in[2], j->block != 0))
         return qn_error_set(err, QN_ERR_SHAPE, "zero_point has %" PRId64 " elements, scale has %" PRId64, qn_tensor_count(&r->in[2]),
                             j->n_scales);
     if (j->n_scales == 1 && !j->block) return QN_OK;

@@ -109,7 +109,9 @@ enum {
     ONNX_UINT64,
     ONNX_COMPLEX64,
     ONNX_COMPLEX128,
-    ONNX_BFLOAT16
+    ONNX_BFLOAT16,
+    ONNX_UINT4 = 21,
+    ONNX_INT4
 };
 
 /* TensorProto with dims, data_type and name; the caller adds data. */

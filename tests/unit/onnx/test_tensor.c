@@ -116,6 +116,82 @@ static void lists_of_numbers_are_read_packed_and_unpacked(void **state)
     holds(with_ints(ONNX_INT32, 5, (int64_t[]){ UINT32_MAX, 0x80000000, 5 }, 3, true), QN_I32, (int32_t[]){ -1, INT32_MIN, 5 }, 12);
 }
 
+static void two_4_bit_integers_share_a_byte_low_half_first(void **state)
+{
+    static const uint8_t raw[] = { 0x81, 0xF7 };
+    static const int64_t list[] = { 0x81, 0xF7 }, signed_list[] = { -127, -9 };
+
+    (void)state;
+    for (int form = 0; form < 4; form++) {
+        pb u, s;
+
+        for (int i = 0; i < 2; i++) {
+            pb *t = i ? &s : &u;
+
+            *t = onnx_tensor("w", i ? ONNX_INT4 : ONNX_UINT4, dims3, 1);
+            if (form == 0) pb_bytes(t, 9, raw, 2);
+            if (form == 1) pb_ints_packed(t, 5, list, 2);
+            if (form == 2) pb_ints_packed(t, 5, signed_list, 2); /* the same bytes, as a writer of int8 has them */
+            for (int k = 0; k < 2 && form == 3; k++) pb_int(t, 5, list[k]);
+        }
+        holds(u, QN_U4, (uint8_t[]){ 1, 8, 7 }, 3); /* the high half of the last byte is nobody's */
+        holds(s, QN_I4, (int8_t[]){ 1, -8, 7 }, 3);
+    }
+}
+
+static void a_count_of_4_bit_integers_that_does_not_fit_is_refused(void **state)
+{
+    static const int64_t one[] = { 1 }, three[] = { 1, 2, 3 }, wide[] = { 1, 256 };
+    pb t;
+
+    (void)state;
+    for (size_t n = 0; n < 5; n++) {
+        if (n == 2) continue;
+        t = onnx_tensor("w", ONNX_INT4, dims3, 1);
+        pb_bytes(&t, 9, "\1\2\3\4", n);
+        refuses(t, QN_ERR_FORMAT, "expected 2 from dims");
+    }
+    refuses(with_ints(ONNX_INT4, 5, one, 1, true), QN_ERR_FORMAT, "pairs");
+    refuses(with_ints(ONNX_INT4, 5, three, 3, true), QN_ERR_FORMAT, "more numbers than the 2 of dims");
+    refuses(with_ints(ONNX_UINT4, 5, three, 3, false), QN_ERR_FORMAT, "more numbers than the 2 of dims");
+    refuses(with_ints(ONNX_UINT4, 5, wide, 2, true), QN_ERR_FORMAT, "outside u4");
+    refuses(with_ints(ONNX_UINT4, 7, one, 1, true), QN_ERR_FORMAT, "field");
+}
+
+static void a_large_4_bit_weight_is_spread_as_it_is_read(void **state)
+{
+    enum { N = 3 * 65536 + 1 };
+    const int64_t dims[] = { N };
+    uint8_t *raw = malloc(N / 2 + 1);
+    int8_t *want = malloc(N);
+    pb t = onnx_tensor("w", ONNX_INT4, dims, 1);
+    int8_t part[9];
+    qn_graph *g;
+    qn_error err;
+
+    (void)state;
+    assert_non_null(raw);
+    assert_non_null(want);
+    for (int i = 0; i <= N / 2; i++) raw[i] = (uint8_t)(i * 37 + i / 256);
+    for (int i = 0; i < N; i++) {
+        const int v = raw[i / 2] >> i % 2 * 4 & 15;
+
+        want[i] = (int8_t)(v < 8 ? v : v - 16);
+    }
+    pb_bytes(&t, 9, raw, N / 2 + 1);
+    if (onnx_import(onnx_model(onnx_graph_of(t, "w")), &g, &err)) fail_msg("%s", err.message);
+    for (int64_t at = 0; at < N - 9; at += at < 20 ? 1 : 4099) { /* odd and even beginnings */
+        assert_int_equal(qn_weight_read(onnx_find(g, "w")->weight, at, 9, part, &err), QN_OK);
+        assert_memory_equal(part, want + at, 9);
+    }
+    qn_graph_destroy(g);
+    t = onnx_tensor("w", ONNX_INT4, dims, 1);
+    pb_bytes(&t, 9, raw, N / 2 + 1);
+    holds(t, QN_I4, want, N);
+    free(raw);
+    free(want);
+}
+
 static void lists_of_floats_are_read_in_one_chunk_in_many_and_unpacked(void **state)
 {
     static const float f[] = { 1.5f, -2, 3 };
@@ -310,7 +386,7 @@ static void dtypes_quern_does_not_have_are_named(void **state)
 {
     (void)state;
     for (int type = 0; type < 40; type++) {
-        bool known = (type >= 1 && type <= 13) || type == ONNX_BFLOAT16;
+        bool known = (type >= 1 && type <= 13) || type == ONNX_BFLOAT16 || type == ONNX_UINT4 || type == ONNX_INT4;
         pb t = onnx_tensor("w", type, (int64_t[]){ 0 }, 1);
 
         if (known) {
@@ -553,6 +629,9 @@ int main(void)
         cmocka_unit_test(numbers_outside_their_dtype_are_refused),
         cmocka_unit_test(a_list_of_the_wrong_length_or_in_the_wrong_field_is_refused),
         cmocka_unit_test(dims_that_overflow_or_are_negative_are_refused),
+        cmocka_unit_test(two_4_bit_integers_share_a_byte_low_half_first),
+        cmocka_unit_test(a_count_of_4_bit_integers_that_does_not_fit_is_refused),
+        cmocka_unit_test(a_large_4_bit_weight_is_spread_as_it_is_read),
         cmocka_unit_test(dtypes_quern_does_not_have_are_named),
         cmocka_unit_test(a_tensor_in_segments_is_unsupported),
         cmocka_unit_test(fields_may_come_in_any_order),

@@ -19,7 +19,10 @@ static void every_dtype_has_names_that_lead_back(void **state)
         const qn_dtype d = (qn_dtype)i;
 
         assert_true(strlen(qn_dtype_name(d)) > 0);
-        assert_int_equal(qn_dtype_from_oip_name(qn_dtype_oip_name(d)), d);
+        if (d == QN_I4 || d == QN_U4)
+            assert_string_equal(qn_dtype_oip_name(d), ""); /* the protocol does not know them */
+        else
+            assert_int_equal(qn_dtype_from_oip_name(qn_dtype_oip_name(d)), d);
         assert_int_equal(qn_dtype_size(d) == 0, d == QN_STRING);
     }
     assert_string_equal(qn_dtype_name(QN_F32), "f32");
