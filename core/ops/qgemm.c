@@ -1,34 +1,34 @@
-/* core/ops/qgemm.c - com.microsoft QGemm, and quern.QGemm, the same as lowering makes it.
+/* core/ops/qgemm.c - com.microsoft QGemm, which lowering makes too.
  * Spec   ONNX Runtime contrib ops, QGemm 1: A, a_scale, a_zp, B, b_scale, b_zp, C (s32, broadcasts to [m, n]; may be left out), y_scale,
  *        y_zp (both or neither) -> u8 or s8, or f32 without y_scale. Attributes transA, transB, alpha.
  *        Scale and zero point of B: one, or one per column.
  * Value  exact s32 sums plus C; times ((alpha * a_scale) * b_scale[j]) / y_scale in f32; to nearest even; plus y_zp; saturated; or
  *        without the division as f32. As ONNX Runtime. */
 #include "core/base/checked.h"
-#include "core/ops/linear.h"
+#include "core/ops/qproduct.h"
 
 #include <inttypes.h>
 
-enum { LONGEST_SUM = 66000 }; /* products of a byte and a byte whose sum is sure to fit s32 */
-
 enum { IN_A, IN_A_SCALE, IN_A_ZERO, IN_B, IN_B_SCALE, IN_B_ZERO, IN_C, IN_Y_SCALE, IN_Y_ZERO };
 
+static const qn_qproduct_layout layout = { .b = IN_B,
+                                           .a_scale = IN_A_SCALE,
+                                           .a_zero = IN_A_ZERO,
+                                           .b_scale = IN_B_SCALE,
+                                           .b_zero = IN_B_ZERO,
+                                           .y_scale = IN_Y_SCALE,
+                                           .y_zero = IN_Y_ZERO };
+
 typedef struct state {
-    const qn_qgemm_kernel *kernel;
-    const void *packed; /* NULL: packed on each run, at the start of scratch */
+    qn_qproduct p;
     bool trans_a, trans_b;
     float alpha;
-    size_t mult_at, zero_at, a_at, sum_at; /* in scratch */
+    size_t a_at, sum_at; /* in scratch */
 } state;
 
 typedef struct sizes {
     int64_t m, n, k;
 } sizes;
-
-static const qn_tensor *given(const qn_tensor *in, const qn_node *n, int32_t i)
-{
-    return i < n->n_in && n->in[i] != QN_NONE && in[i].dtype != QN_DTYPE_NONE ? &in[i] : NULL;
-}
 
 /* -- inference ------------------------------------------------------------------------------------------------------------ */
 
@@ -117,9 +117,6 @@ static qn_status sizes_of(const state *s, const qn_tensor *in, sizes *z, qn_erro
     z->k = a->dims[s->trans_a ? 0 : 1];
     z->n = b->dims[s->trans_b ? 0 : 1];
     if (b->dims[s->trans_b ? 1 : 0] != z->k) return qn_error_set(err, QN_ERR_SHAPE, "the inner dimensions of A and B differ");
-    if (z->k > LONGEST_SUM)
-        return qn_error_set(err, QN_ERR_UNSUPPORTED, "sums of %" PRId64 " products of bytes, which may not fit 32 bits; the most is %d",
-                            z->k, LONGEST_SUM);
     return QN_OK;
 }
 
@@ -129,44 +126,30 @@ static bool c_is_bias(const qn_tensor *c, int64_t n)
     return c->rank >= 1 && c->dims[c->rank - 1] == n && (c->rank == 1 || c->dims[0] == 1);
 }
 
-static bool more_scratch(size_t *total, size_t rows, size_t row_bytes, size_t *at)
-{
-    size_t bytes;
-
-    return qn_size_mul(rows, row_bytes, &bytes) && qn_size_align(*total, 64, at) && qn_size_add(*at, bytes, total);
-}
-
 static qn_status lower(qn_lower *lo, qn_error *err)
 {
     state *s = qn_arena_alloc(lo->arena, sizeof *s);
-    const qn_tensor *c = given(lo->in, lo->node, IN_C);
-    size_t bytes;
+    const qn_node *n = lo->node;
+    const bool has_c = n->n_in > IN_C && n->in[IN_C] != QN_NONE;
     sizes z;
     qn_status st = qn_linear_known(lo, err);
 
     if (!s) return qn_error_set(err, QN_ERR_NOMEM, "state of a product");
     if (st != QN_OK) return st;
-    s->trans_a = qn_node_int(lo->node, "transA", 0) != 0;
-    s->trans_b = qn_node_int(lo->node, "transB", 0) != 0;
-    s->alpha = qn_node_float(lo->node, "alpha", 1);
-    s->kernel = qn_qgemm_pick(lo->cpu);
+    s->trans_a = qn_node_int(n, "transA", 0) != 0;
+    s->trans_b = qn_node_int(n, "transB", 0) != 0;
+    s->alpha = qn_node_float(n, "alpha", 1);
     lo->state = s;
-    lo->kernel = s->kernel->name;
-    lo->why = qn_linear_why_q8(lo->cpu);
     st = sizes_of(s, lo->in, &z, err);
-    if (st != QN_OK) return st;
-    if (lo->weight[IN_B]) {
-        lo->skip_in = (uint64_t)1 << IN_B;
-        st = qn_linear_pack_q8(lo, lo->weight[IN_B], 1, z.k, z.n, s->trans_b, lo->in[IN_B].dtype == QN_I8, &s->packed, err);
-        if (st != QN_OK) return st;
-    } else {
-        if (!*lo->why) lo->why = "B is computed: packed on each run";
-        if (!qn_qgemm_packed_bytes(z.k, z.n, &bytes) || !qn_size_add(lo->scratch_bytes, bytes, &lo->scratch_bytes))
-            return qn_error_set(err, QN_ERR_LIMIT, "B does not fit in memory");
+    if (st == QN_OK) {
+        const qn_qproduct_sizes b = { .k = z.k, .n = z.n, .b_batch = 1, .trans_b = s->trans_b, .n_unpacked = 1 };
+
+        st = qn_qproduct_lower(lo, IN_B, &b, &s->p, err);
     }
-    if (!more_scratch(&lo->scratch_bytes, (size_t)z.n, 4, &s->mult_at) || !more_scratch(&lo->scratch_bytes, (size_t)z.n, 4, &s->zero_at) ||
-        (s->trans_a && !more_scratch(&lo->scratch_bytes, (size_t)z.m, (size_t)z.k, &s->a_at)) ||
-        (c && !c_is_bias(c, z.n) && !(more_scratch(&lo->scratch_bytes, (size_t)z.m, (size_t)z.n * 4, &s->sum_at))))
+    if (st != QN_OK) return st;
+    if ((s->trans_a && !qn_qproduct_more_scratch(&lo->scratch_bytes, (size_t)z.m, (size_t)z.k, &s->a_at)) ||
+        (has_c && !c_is_bias(&lo->in[IN_C], z.n) &&
+         !qn_qproduct_more_scratch(&lo->scratch_bytes, (size_t)z.m, (size_t)z.n * 4, &s->sum_at)))
         return qn_error_set(err, QN_ERR_LIMIT, "a product of [%" PRId64 ",%" PRId64 "] does not fit in memory", z.m, z.n);
     return QN_OK;
 }
@@ -193,18 +176,15 @@ static void add_c_and_store(const state *s, const sizes *z, const qn_tensor *c, 
         g.b_zero = NULL;
         g.bias = row;
         g.c = (char *)whole->c + (size_t)(i * z->n) * (whole->out == QN_QOUT_F32 ? 4 : 1);
-        s->kernel->run(&g, NULL);
+        s->p.kernel->run(&g, NULL);
     }
 }
 
 static qn_status check_inputs(const qn_run *r, const sizes *z, qn_error *err)
 {
-    const qn_tensor *c = given(r->in, r->node, IN_C);
-    qn_status st = QN_OK;
+    const qn_tensor *c = qn_qproduct_given(r, IN_C);
+    qn_status st = qn_qproduct_check(r, &layout, z->n, err);
 
-    for (int32_t i = IN_A_SCALE; i <= IN_Y_ZERO && st == QN_OK; i++) {
-        if (i != IN_B && i != IN_C) st = qn_linear_check(r, i, i == IN_B_SCALE || i == IN_B_ZERO, z->n, err);
-    }
     if (st != QN_OK || !c) return st;
     if ((c->rank > 0 && c->dims[c->rank - 1] != 1 && c->dims[c->rank - 1] != z->n) ||
         (c->rank > 1 && c->dims[0] != 1 && c->dims[0] != z->m))
@@ -212,32 +192,10 @@ static qn_status check_inputs(const qn_run *r, const sizes *z, qn_error *err)
     return QN_OK;
 }
 
-/* Output dtype, zero points and multipliers. */
-static void fill_quantization(const qn_run *r, const state *s, const sizes *z, qn_qgemm_args *g)
-{
-    const qn_tensor *y_scale = given(r->in, r->node, IN_Y_SCALE);
-    float *mult = (float *)(void *)((char *)r->scratch + s->mult_at);
-    int32_t *zeros = (int32_t *)(void *)((char *)r->scratch + s->zero_at);
-
-    g->a_signed = r->in[IN_A].dtype == QN_I8;
-    g->b_signed = r->in[IN_B].dtype == QN_I8;
-    g->a_zero = qn_linear_zero(&r->in[IN_A_ZERO]);
-    qn_linear_zeros(&r->in[IN_B_ZERO], z->n, zeros);
-    g->b_zero = zeros;
-    qn_linear_multipliers(s->alpha, &r->in[IN_A_SCALE], &r->in[IN_B_SCALE], y_scale, z->n, mult);
-    g->multiplier = mult;
-    g->out = QN_QOUT_F32;
-    if (!y_scale) return;
-    g->out = r->out[0].dtype == QN_I8 ? QN_QOUT_S8 : QN_QOUT_U8;
-    g->c_zero = qn_linear_zero(&r->in[IN_Y_ZERO]);
-    g->c_lo = g->out == QN_QOUT_S8 ? -128 : 0;
-    g->c_hi = g->c_lo + 255;
-}
-
 static void fill_operands(const qn_run *r, const state *s, const sizes *z, qn_qgemm_args *g)
 {
     g->a = r->in[IN_A].data;
-    g->b = s->packed;
+    g->b = s->p.packed;
     if (s->trans_a) {
         uint8_t *a = (uint8_t *)r->scratch + s->a_at;
 
@@ -246,15 +204,15 @@ static void fill_operands(const qn_run *r, const state *s, const sizes *z, qn_qg
         }
         g->a = a;
     }
-    if (s->packed) return;
-    qn_qgemm_pack(r->scratch, z->k, z->n, r->in[IN_B].data, g->b_signed, s->trans_b ? 1 : z->n, s->trans_b ? z->k : 1);
+    if (s->p.packed) return;
+    qn_qproduct_pack(r, &layout, 0, z->k, z->n, s->trans_b, r->scratch);
     g->b = r->scratch;
 }
 
 static qn_status run(qn_run *r, qn_error *err)
 {
     const state *s = r->state;
-    const qn_tensor *c = given(r->in, r->node, IN_C);
+    const qn_tensor *c = qn_qproduct_given(r, IN_C);
     sizes z;
     qn_qgemm_args g = { 0 };
     qn_status st = sizes_of(s, r->in, &z, err);
@@ -266,18 +224,18 @@ static qn_status run(qn_run *r, qn_error *err)
     g.k = g.lda = z.k;
     g.c = r->out[0].data;
     g.ldc = z.n;
-    fill_quantization(r, s, &z, &g);
+    qn_qproduct_parameters(r, &layout, &s->p, NULL, s->alpha, z.n, &g);
     fill_operands(r, s, &z, &g);
     if (!c || c_is_bias(c, z.n)) {
         g.bias = c ? c->data : NULL;
-        s->kernel->run(&g, r->team);
+        s->p.kernel->run(&g, r->team);
     } else {
         int32_t *sums = (int32_t *)(void *)((char *)r->scratch + s->sum_at);
         qn_qgemm_args to_sums = g;
 
         to_sums.out = QN_QOUT_S32;
         to_sums.c = sums;
-        s->kernel->run(&to_sums, r->team);
+        s->p.kernel->run(&to_sums, r->team);
         add_c_and_store(s, &z, c, &g, sums);
     }
     return QN_OK;
@@ -285,21 +243,6 @@ static qn_status run(qn_run *r, qn_error *err)
 
 const qn_op qn_op_ms_qgemm = {
     .domain = "com.microsoft",
-    .name = "QGemm",
-    .since = 1,
-    .min_in = 6,
-    .max_in = 9,
-    .min_out = 1,
-    .max_out = 1,
-    .infer = infer,
-    .rows = rows,
-    .lower = lower,
-    .run = run,
-    .kernels = "qgemm",
-};
-
-const qn_op qn_op_qgemm = {
-    .domain = "quern",
     .name = "QGemm",
     .since = 1,
     .min_in = 6,

@@ -7,6 +7,7 @@
  *        and bf16. Dynamic: lo = min(0, min x), hi = max(0, max x), scale = (hi - lo) / 255 (1 if that is 0), zero_point =
  *        rne(clamp(-lo / scale, 0, 255)).  kernels/quant/quant.h.
  * Grad   QuantizeLinear followed by DequantizeLinear, straight through: dx = dy where q did not saturate, 0 elsewhere. */
+#include "core/ops/quantize.h"
 #include "core/base/checked.h"
 #include "core/kernels/quant/quant.h"
 #include "core/kernels/reduce/reduce.h"
@@ -438,29 +439,36 @@ static float end_of(const qn_reduce_kernel *k, qn_reduce kind, const float *x, i
     return qn_reduce_finish(kind, acc);
 }
 
+void qn_quantize_dynamic(unsigned cpu, qn_team *team, const float *x, int64_t n, uint8_t *q, float *scale, int32_t *zero)
+{
+    const float lo = end_of(qn_reduce_pick(cpu), QN_REDUCE_MIN, x, n), hi = end_of(qn_reduce_pick(cpu), QN_REDUCE_MAX, x, n);
+    job j = {
+        .kernel = qn_quant_pick(cpu), .from = QN_F32, .to = QN_U8, .n_scales = 1, .axis = 1, .inner = n, .scale = scale, .zero = zero
+    };
+    float z;
+
+    j.x = (const char *)x;
+    j.y = (char *)q;
+    *scale = (hi - lo) / 255.0f;
+    if (*scale == 0.0f) *scale = 1.0f;
+    z = -lo / *scale;
+    z = z > 0.0f ? z : 0.0f; /* NaN too */
+    *zero = (int32_t)rintf(z < 255.0f ? z : 255.0f);
+    qn_elem_ranges(team, n, 32768, elements, &j);
+}
+
 static qn_status dynamic_run(qn_run *r, qn_error *err)
 {
     const qn_tensor *x = &r->in[0];
-    const int64_t n = qn_tensor_count(x);
-    const float lo = end_of(qn_reduce_pick(r->cpu), QN_REDUCE_MIN, x->data, n),
-                hi = end_of(qn_reduce_pick(r->cpu), QN_REDUCE_MAX, x->data, n);
-    float scale = (hi - lo) / 255.0f, z;
+    float scale;
     int32_t zero;
-    job j = { .kernel = qn_quant_pick(r->cpu), .from = QN_F32, .to = QN_U8, .n_scales = 1, .axis = 1, .inner = n, .x = x->data };
     qn_status st = qn_move_output(r, 0, QN_U8, x->rank, x->dims, err);
 
-    if (scale == 0.0f) scale = 1.0f;
-    z = -lo / scale;
-    z = z > 0.0f ? z : 0.0f; /* NaN too */
-    zero = (int32_t)rintf(z < 255.0f ? z : 255.0f);
     for (int32_t i = 1; i < 3 && st == QN_OK; i++) st = qn_move_output(r, i, i == 1 ? QN_F32 : QN_U8, 0, x->dims, err);
     if (st != QN_OK) return st;
+    qn_quantize_dynamic(r->cpu, r->team, x->data, qn_tensor_count(x), r->out[0].data, &scale, &zero);
     if (qn_move_wants(r, 1)) *(float *)r->out[1].data = scale;
     if (qn_move_wants(r, 2)) *(uint8_t *)r->out[2].data = (uint8_t)zero;
-    j.y = r->out[0].data;
-    j.scale = &scale;
-    j.zero = &zero;
-    qn_elem_ranges(r->team, n, 32768, elements, &j);
     return QN_OK;
 }
 

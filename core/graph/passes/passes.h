@@ -11,8 +11,8 @@
  *   quern.FusedConv  (X, W, B?, R?)   y = act(conv(X, W) + B + R), R of the shape of y, only if the row takes a fourth input;
  *                    attributes of Conv + "act" (STRING "none", "relu", "clip"), "lo", "hi" (FLOAT, for clip)
  *   quern.FusedGemm  (A, B, C?)        transA, transB, alpha, beta + act, lo, hi; from Gemm, or from MatMul by a constant matrix
- *   quern.QGemm      (A, a_scale, a_zp, B, b_scale, b_zp, C, y_scale, y_zp)   transA, transB, alpha, relu (INT). C s32 or left out
- *   com.microsoft.QGemm  the same without y_scale, y_zp: f32 output; transA, transB, alpha
+ *   com.microsoft.QGemm  (A, a_scale, a_zp, B, b_scale, b_zp, C?, y_scale?, y_zp?)   transA, transB, alpha; C s32; f32 without y_scale
+ *   com.microsoft.MatMulIntegerToFloat  (A, B, a_scale, b_scale, a_zp, b_zp)
  * A MatMul of higher rank becomes Reshape -> one of these (or Gemm) -> Reshape, unless the row takes that rank.
  * opset of domain "quern" and of "com.microsoft" is 1. A rewrite whose result the op's row does not infer to the same type is not made.
  *

@@ -12,8 +12,7 @@
  *   DQ, DQ -> MatMul -> Q                         QLinearMatMul, also of two activations; Transpose of a dequantized weight counts as
  *                                                 a dequantized weight (dq_transpose.c)
  *   DQ, DQ[, s32 DQ bias] -> Gemm, no Q           QGemm with f32 output; with a float bias: float
- *   DQ, DQ -> MatMul, no Q                        MatMulIntegerToFloat (here QGemm, or MatMulInteger, Cast, Mul: the same roundings);
- *                                                 before an Add of a float constant: float
+ *   DQ, DQ -> MatMul, no Q                        MatMulIntegerToFloat; before an Add of a float constant: float
  *   Conv without Q, or with several readers       float
  *   a bias whose scale is not sx*sw               float */
 #include "core/graph/passes/qdq.h"
@@ -252,8 +251,7 @@ static qn_status put_gemm(qn_pass *p, product *m, qn_value_id bias, bool trans_a
                                    m->has_q ? m->y.scale : QN_NONE,
                                    m->has_q ? m->y.zero : QN_NONE };
 
-        if (m->has_q) return put(p, m, "quern", "QGemm", 1, in, 9, attrs, 3, done, err);
-        return put(p, m, "com.microsoft", "QGemm", 1, in, 7, attrs, 3, done, err);
+        return put(p, m, "com.microsoft", "QGemm", 1, in, m->has_q ? 9 : 7, attrs, 3, done, err);
     }
 }
 
@@ -288,30 +286,6 @@ static qn_status matmul_with_bias(qn_pass *p, product *m, qn_value_id bias, qn_v
     return tail(p, sum, true, m) ? put_gemm(p, m, bias, false, false, 1.0f, done, err) : QN_OK;
 }
 
-/* acc = MatMulInteger(x, w); v = Cast(acc) * (sx * sw): MatMulIntegerToFloat in three steps with the same roundings. */
-static qn_status integer_to_float(qn_pass *p, const product *m, qn_value_id v, qn_error *err)
-{
-    const qn_value_id in[] = { m->x.q, m->w.q, m->x.zero, m->w.zero };
-    qn_attr to = { .name = "to", .type = QN_ATTR_INT, .i = 1 }; /* FLOAT in ONNX's numbering */
-    float *s = product_scales(p, m, m->w.n_scales);
-    qn_tensor t = {
-        .dtype = QN_F32, .rank = m->w.n_scales > 1, .dims = { m->w.n_scales }, .data = s, .bytes = (size_t)m->w.n_scales * sizeof *s
-    };
-    qn_value_id acc, scaled[2];
-    qn_patch mul = { .domain = "", .op_type = "Mul", .opset = 13, .in = scaled, .n_in = 2, .out = v, .name = m->name };
-    bool done;
-    qn_status st = QN_OK;
-
-    if (!s || !qn_pass_has_row(p, "MatMulInteger") || !qn_pass_has_row(p, "Cast") || !qn_pass_has_row(p, "Mul")) goto done;
-    st = qn_pass_emit(p, "MatMulInteger", 13, m->name, in, 4, NULL, 0, &acc, err);
-    if (st == QN_OK) st = qn_pass_emit(p, "Cast", 13, m->name, &acc, 1, &to, 1, &scaled[0], err);
-    if (st == QN_OK) st = qn_pass_const(p, m->name, &t, &scaled[1], err);
-    if (st == QN_OK) st = qn_pass_patch(p, &mul, &done, err);
-done:
-    free(s);
-    return st;
-}
-
 static qn_status matmul_alone(qn_pass *p, product *m, qn_value_id v, qn_error *err)
 {
     int32_t rank = qn_pass_type(p, m->w.q)->rank;
@@ -331,10 +305,8 @@ static qn_status matmul_alone(qn_pass *p, product *m, qn_value_id v, qn_error *e
     {
         const qn_value_id in[] = { m->x.q, m->w.q, m->x.scale, m->w.scale, m->x.zero, m->w.zero };
 
-        st = put(p, m, "com.microsoft", "MatMulIntegerToFloat", 1, in, 6, NULL, 0, &done, err);
+        return put(p, m, "com.microsoft", "MatMulIntegerToFloat", 1, in, 6, NULL, 0, &done, err);
     }
-    if (st == QN_OK && !done) st = put_gemm(p, m, QN_NONE, false, false, 1.0f, &done, err);
-    return st == QN_OK && !done ? integer_to_float(p, m, v, err) : st;
 }
 
 static qn_status matmul(qn_pass *p, qn_node_id id, qn_error *err)

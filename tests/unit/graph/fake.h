@@ -167,11 +167,11 @@ static inline void swap_rows(const qn_infer *c, const int32_t *in_axis, int32_t 
     out_axis[0] = in_axis[0] < 2 ? 1 - in_axis[0] : in_axis[0];
 }
 
-static inline qn_status matmulinteger_infer(qn_infer *c, qn_error *err)
+static inline qn_status qtofloat_infer(qn_infer *c, qn_error *err)
 {
     (void)err;
     c->out[0] = c->in[0];
-    c->out[0].dtype = QN_I32;
+    c->out[0].dtype = QN_F32;
     c->out[0].dims[c->in[0].rank - 1] = c->in[1].dims[c->in[1].rank - 1];
     return QN_OK;
 }
@@ -322,20 +322,19 @@ FAKE(dequantize, "", "DequantizeLinear", 10, 2, 3, dequantize_infer, .rows = qn_
 FAKE(maxpool, "", "MaxPool", 1, 1, 1, first_infer, .rows = qn_rows_leading)
 FAKE(qlinearconv, "", "QLinearConv", 10, 8, 9, qproduct_infer, .rows = qn_rows_leading)
 FAKE(qlinearmatmul, "", "QLinearMatMul", 10, 8, 8, qproduct_infer, .rows = qn_rows_leading)
-FAKE(matmulinteger, "", "MatMulInteger", 10, 2, 4, matmulinteger_infer, .rows = qn_rows_leading)
-FAKE(qgemm, "quern", "QGemm", 1, 6, 9, qproduct_infer, .rows = qn_rows_leading)
-FAKE(qgemm_ms, "com.microsoft", "QGemm", 1, 6, 9, qproduct_infer, .rows = qn_rows_leading)
+FAKE(qgemm, "com.microsoft", "QGemm", 1, 6, 9, qproduct_infer, .rows = qn_rows_leading)
+FAKE(qtofloat, "com.microsoft", "MatMulIntegerToFloat", 1, 4, 7, qtofloat_infer, .rows = qn_rows_leading)
 FAKE(fusedconv, "quern", "FusedConv", 1, 2, 4, conv_infer, .rows = qn_rows_leading)
 FAKE(fusedgemm, "quern", "FusedGemm", 1, 2, 3, matmul_infer, .rows = qn_rows_leading)
 
-static const qn_op *const fake_rows[] = {
-    &fake_identity,  &fake_relu,        &fake_erf,        &fake_sqrt,        &fake_clip,          &fake_dropout,  &fake_add,
-    &fake_sub,       &fake_mul,         &fake_div,        &fake_pow,         &fake_shape,         &fake_reshape,  &fake_flatten,
-    &fake_unsqueeze, &fake_reduce_mean, &fake_reduce_sum, &fake_softmax,     &fake_layernorm,     &fake_gelu,     &fake_batchnorm,
-    &fake_matmul,    &fake_gemm,        &fake_conv,       &fake_expand,      &fake_cast,          &fake_nonzero,  &fake_random,
-    &fake_quantize,  &fake_dequantize,  &fake_maxpool,    &fake_qlinearconv, &fake_qlinearmatmul, &fake_qgemm,    &fake_qgemm_ms,
-    &fake_fusedconv, &fake_fusedgemm,   &fake_slice,      &fake_concat,      &fake_matmulinteger, &fake_transpose
-};
+static const qn_op *const fake_rows[] = { &fake_identity,    &fake_relu,        &fake_erf,           &fake_sqrt,      &fake_clip,
+                                          &fake_dropout,     &fake_add,         &fake_sub,           &fake_mul,       &fake_div,
+                                          &fake_pow,         &fake_shape,       &fake_reshape,       &fake_flatten,   &fake_unsqueeze,
+                                          &fake_reduce_mean, &fake_reduce_sum,  &fake_softmax,       &fake_layernorm, &fake_gelu,
+                                          &fake_batchnorm,   &fake_matmul,      &fake_gemm,          &fake_conv,      &fake_expand,
+                                          &fake_cast,        &fake_nonzero,     &fake_random,        &fake_quantize,  &fake_dequantize,
+                                          &fake_maxpool,     &fake_qlinearconv, &fake_qlinearmatmul, &fake_qgemm,     &fake_qtofloat,
+                                          &fake_fusedconv,   &fake_fusedgemm,   &fake_slice,         &fake_concat,    &fake_transpose };
 static const qn_op_table fake_ops = { fake_rows, (int32_t)(sizeof fake_rows / sizeof fake_rows[0]) };
 
 /* -- writing a graph ------------------------------------------------------------------------------------------------------ */
@@ -404,7 +403,7 @@ static inline qn_value_id output(qn_graph *g, const char *name)
     return append(g, &g->outputs, &g->n_outputs, v);
 }
 
-/* "Add" or "quern:QGemm"; names separated by commas, an empty name is left out. Attributes are added after it. */
+/* "Add" or "com.microsoft:QGemm"; names separated by commas, an empty name is left out. Attributes are added after it. */
 static inline qn_node_id op(qn_graph *g, int64_t opset, const char *type, const char *ins, const char *outs, int32_t n_attrs)
 {
     qn_value_id in[12], out[4];

@@ -151,7 +151,7 @@ static void quantized_products_are_exact_in_every_mix(void **state)
     }
 }
 
-static void qgemm_case(bool quern, bool ta, bool tb, int c_form, bool float_out, bool const_b, float alpha)
+static void qgemm_case(bool ta, bool tb, int c_form, bool float_out, bool const_b, float alpha)
 {
     enum { M = 6, N = 18, K = 10 };
     const int c_dims[5][3] = { { 0 }, { 1, N }, { 2, M, N }, { 2, M, 1 }, { 0 } };
@@ -162,7 +162,7 @@ static void qgemm_case(bool quern, bool ta, bool tb, int c_form, bool float_out,
     static op_test t;
 
     for (int i = 0; i < M * N; i++) c[i] = i * 37 % 900 - 450;
-    op_begin(&t, quern ? &qn_op_qgemm : &qn_op_ms_qgemm, 1);
+    op_begin(&t, &qn_op_ms_qgemm, 1);
     op_attr_int(&t, "transA", ta);
     op_attr_int(&t, "transB", tb);
     op_attr_float(&t, "alpha", alpha);
@@ -206,8 +206,8 @@ static void qgemm_case(bool quern, bool ta, bool tb, int c_form, bool float_out,
 static void qgemm_takes_every_form_of_c_and_both_outputs(void **state)
 {
     (void)state;
-    for (int how = 0; how < 32; how++) {
-        for (int c = 0; c < 5; c++) qgemm_case(how & 1, how & 2, how & 4, c, how & 8, how & 16, how & 2 ? 1 : 0.37f);
+    for (int how = 0; how < 16; how++) {
+        for (int c = 0; c < 5; c++) qgemm_case(how & 1, how & 2, c, how & 4, how & 8, how & 2 ? 1 : 0.37f);
     }
 }
 
