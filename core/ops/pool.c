@@ -3,10 +3,10 @@
  *        (count_include_pad), 10, 11, 19 (dilations), 22; LpPool 1 (p may be a float), 2, 11, 18, 22; GlobalMaxPool, GlobalAveragePool 1,
  *        GlobalLpPool 1, 2. 1 to 3 spatial dimensions; the global ones take any number.
  * Value  core/kernels/pool/pool.h */
-#include "core/kernels/pool/pool.h"
+#include "core/ops/pool.h"
+
 #include "core/base/checked.h"
 #include "core/ops/linear.h"
-#include "core/ops/spatial.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -26,7 +26,7 @@ static qn_status read_p(const qn_node *n, double *p, qn_error *err)
 
 /* -- windows -------------------------------------------------------------------------------------------------------------- */
 
-static qn_status read_windows(const qn_node *n, int32_t rank, qn_spatial *s, qn_error *err)
+qn_status qn_pool_windows(const qn_node *n, int32_t rank, qn_spatial *s, qn_error *err)
 {
     qn_status st = qn_spatial_read(n, rank, NULL, s, err);
 
@@ -52,7 +52,7 @@ static qn_status windows_infer(qn_infer *c, uint32_t dtypes, qn_error *err)
     if (st != QN_OK) return st;
     c->out[0].dtype = x->dtype;
     if (x->rank < 0) return QN_OK;
-    st = read_windows(c->node, x->rank, &s, err);
+    st = qn_pool_windows(c->node, x->rank, &s, err);
     dims[0] = x->dims[0];
     dims[1] = x->rank > 1 ? x->dims[1] : QN_DIM_UNKNOWN;
     for (int32_t d = 0; st == QN_OK && d < s.n; d++) st = qn_spatial_infer(c, &s, d, x->dims[2 + d], &dims[2 + d], err);
@@ -84,13 +84,12 @@ static qn_status lp_infer(qn_infer *c, qn_error *err)
     return st == QN_OK ? windows_infer(c, FLOATS, err) : st;
 }
 
-static qn_status pool_shape_of(const qn_run *r, qn_pool_shape *p, qn_error *err)
+qn_status qn_pool_shape_of(const qn_node *n, const qn_tensor *x, qn_pool_shape *p, qn_error *err)
 {
-    const qn_tensor *x = &r->in[0];
     int64_t out[QN_SPATIAL_MAX];
     qn_conv_shape shape;
     qn_spatial s;
-    qn_status st = read_windows(r->node, x->rank, &s, err);
+    qn_status st = qn_pool_windows(n, x->rank, &s, err);
 
     if (st == QN_OK) st = qn_spatial_sizes(&s, x->dims + 2, out, err);
     if (st != QN_OK) return st;
@@ -137,7 +136,7 @@ static qn_status max_run(qn_run *r, qn_error *err)
 {
     const bool indices = r->node->n_out > 1 && r->out[1].dtype != QN_DTYPE_NONE;
     qn_pool_max_args a = { .x = r->in[0].data, .y = r->out[0].data, .indices = indices ? r->out[1].data : NULL };
-    qn_status st = pool_shape_of(r, &a.s, err);
+    qn_status st = qn_pool_shape_of(r->node, &r->in[0], &a.s, err);
 
     if (st != QN_OK || qn_tensor_count(&r->out[0]) == 0) return st;
     a.column_major = qn_node_int(r->node, "storage_order", 0) == 1;
@@ -148,7 +147,7 @@ static qn_status max_run(qn_run *r, qn_error *err)
 static qn_status average_run(qn_run *r, qn_error *err)
 {
     qn_pool_sum_args a = { .x = r->in[0].data, .y = r->out[0].data, .include_pad = qn_node_int(r->node, "count_include_pad", 0) != 0 };
-    qn_status st = pool_shape_of(r, &a.s, err);
+    qn_status st = qn_pool_shape_of(r->node, &r->in[0], &a.s, err);
 
     if (st == QN_OK && qn_tensor_count(&r->out[0]) > 0) run_sum(r, &a);
     return st;
@@ -159,7 +158,7 @@ static qn_status lp_run(qn_run *r, qn_error *err)
     qn_pool_sum_args a = { .x = r->in[0].data, .y = r->out[0].data };
     qn_status st = read_p(r->node, &a.p, err);
 
-    if (st == QN_OK) st = pool_shape_of(r, &a.s, err);
+    if (st == QN_OK) st = qn_pool_shape_of(r->node, &r->in[0], &a.s, err);
     if (st == QN_OK && qn_tensor_count(&r->out[0]) > 0) run_sum(r, &a);
     return st;
 }

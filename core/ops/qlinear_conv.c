@@ -1,9 +1,11 @@
-/* core/ops/qlinear_conv.c - QLinearConv and ConvInteger.
+/* core/ops/qlinear_conv.c - QLinearConv, also com.microsoft's, and ConvInteger.
  * Spec   ONNX QLinearConv 10: x, x_scale, x_zp, w, w_scale, w_zp, y_scale, y_zp, B (s32); scale and zero point of w one or one per
  *        output channel. ConvInteger 10: x, w, x_zp, w_zp -> s32. u8 and s8 in every mix.
+ *        ONNX Runtime contrib ops, QLinearConv 1: the same with channels_last: x and y are [n, spatial.., c], w is as ever.
  * Value  exact s32 sums plus B; times (x_scale * w_scale[o]) / y_scale in f32; to nearest even; plus y_zp; saturated. As ONNX Runtime. */
 #include "core/base/checked.h"
 #include "core/ops/linear.h"
+#include "core/ops/qlinear.h"
 #include "core/ops/spatial.h"
 
 #include <inttypes.h>
@@ -16,6 +18,7 @@ typedef struct state {
     const qn_qconv_kernel *kernel;
     const void *packed;                 /* NULL: packed on each run */
     size_t packed_at, mult_at, zero_at; /* in scratch, behind the kernel's own */
+    size_t x_at, y_at;                  /* with channels_last: x and y as the kernel has them */
 } state;
 
 /* Where the inputs are: -1 where the op has none. */
@@ -65,6 +68,23 @@ static qn_status linear_infer(qn_infer *c, qn_error *err)
         if (i != 3) st = qn_linear_scale(c, i, i == 4 || i == 5, o, err);
     }
     return st == QN_OK ? qn_conv_infer_shape(c, 0, 3, 8, c->in[7].dtype, err) : st;
+}
+
+/* The same of x with its channels moved to axis 1, and the output's back to the end. */
+static qn_status ms_infer(qn_infer *c, qn_error *err)
+{
+    const int32_t rank = c->in[0].rank;
+    qn_type in[9];
+    qn_infer planar = *c;
+    qn_status st;
+
+    if (!qn_qlinear_channels_last(c->node) || rank < 3) return linear_infer(c, err);
+    for (int32_t i = 0; i < c->node->n_in; i++) in[i] = c->in[i];
+    for (int32_t d = 1; d < rank; d++) in[0].dims[d] = c->in[0].dims[d == 1 ? rank - 1 : d - 1];
+    planar.in = in;
+    st = linear_infer(&planar, err);
+    if (st == QN_OK && c->out[0].rank == rank) qn_qlinear_last_dims(c->out[0].dims, rank);
+    return st;
 }
 
 static qn_status integer_infer(qn_infer *c, qn_error *err)
@@ -128,6 +148,22 @@ static qn_status lower_weight(qn_lower *lo, state *s, int32_t w, const qn_conv_s
     return qn_lower_blob(lo, lo->weight[w], form, bytes, pack_weight, &ctx, &s->packed, err);
 }
 
+/* t as the kernel sees it: [n, c, spatial..]. */
+static qn_tensor planar(const qn_node *n, const qn_tensor *t)
+{
+    qn_tensor p = *t;
+
+    if (qn_qlinear_channels_last(n) && t->rank >= 3) qn_qlinear_planar_dims(p.dims, t->rank);
+    return p;
+}
+
+static bool transposed_scratch(qn_lower *lo, state *s)
+{
+    if (!qn_qlinear_channels_last(lo->node)) return true;
+    return more_scratch(&lo->scratch_bytes, (size_t)qn_tensor_count(&lo->in[0]), &s->x_at) &&
+           more_scratch(&lo->scratch_bytes, (size_t)qn_tensor_count(&lo->out[0]), &s->y_at);
+}
+
 static qn_status qconv_lower(qn_lower *lo, qn_error *err)
 {
     const layout *l = layout_of(lo->node);
@@ -135,10 +171,11 @@ static qn_status qconv_lower(qn_lower *lo, qn_error *err)
     qn_conv_shape shape;
     int64_t sum;
     size_t per_channel;
+    const qn_tensor x = planar(lo->node, &lo->in[0]);
     qn_status st = qn_linear_known(lo, err);
 
     if (!s) return qn_error_set(err, QN_ERR_NOMEM, "state of a convolution");
-    if (st == QN_OK) st = qn_conv_shape_of(lo->node, &lo->in[0], &lo->in[l->w], &shape, err);
+    if (st == QN_OK) st = qn_conv_shape_of(lo->node, &x, &lo->in[l->w], &shape, err);
     if (st != QN_OK) return st;
     if (!qn_i64_mul(shape.c / shape.groups, shape.kernel[0] * shape.kernel[1], &sum) || !qn_i64_mul(sum, shape.kernel[2], &sum) ||
         sum > LONGEST_SUM)
@@ -152,7 +189,7 @@ static qn_status qconv_lower(qn_lower *lo, qn_error *err)
     st = lower_weight(lo, s, l->w, &shape, err);
     if (st != QN_OK) return st;
     if (!qn_size_mul((size_t)shape.o, 4, &per_channel) || !more_scratch(&lo->scratch_bytes, per_channel, &s->mult_at) ||
-        !more_scratch(&lo->scratch_bytes, per_channel, &s->zero_at))
+        !more_scratch(&lo->scratch_bytes, per_channel, &s->zero_at) || !transposed_scratch(lo, s))
         return qn_error_set(err, QN_ERR_LIMIT, "%" PRId64 " output channels", shape.o);
     return QN_OK;
 }
@@ -175,6 +212,31 @@ static qn_status check_parameters(const qn_run *r, const layout *l, int64_t o, q
     return st;
 }
 
+/* rows x cols bytes -> cols x rows, n times. */
+static void transpose(const uint8_t *x, uint8_t *y, int64_t n, int64_t n_rows, int64_t n_cols)
+{
+    for (int64_t k = 0; k < n; k++) {
+        const uint8_t *from = x + k * n_rows * n_cols;
+        uint8_t *to = y + k * n_rows * n_cols;
+
+        for (int64_t i = 0; i < n_rows; i++) {
+            for (int64_t j = 0; j < n_cols; j++) to[j * n_rows + i] = from[i * n_cols + j];
+        }
+    }
+}
+
+static void run_channels_last(const qn_run *r, const state *s, qn_qconv_args *a)
+{
+    const int64_t in = a->s.in[0] * a->s.in[1] * a->s.in[2], out = a->s.out[0] * a->s.out[1] * a->s.out[2];
+    uint8_t *x = (uint8_t *)r->scratch + s->x_at, *y = (uint8_t *)r->scratch + s->y_at;
+
+    transpose(a->x, x, a->s.n, in, a->s.c);
+    a->x = x;
+    a->y = y;
+    s->kernel->run(a, r->team);
+    transpose(y, r->out[0].data, a->s.n, a->s.o, out);
+}
+
 static qn_status qconv_run(qn_run *r, qn_error *err)
 {
     const state *s = r->state;
@@ -188,7 +250,8 @@ static qn_status qconv_run(qn_run *r, qn_error *err)
                         .w_signed = w->dtype == QN_I8,
                         .y = r->out[0].data,
                         .scratch = r->scratch };
-    qn_status st = qn_conv_shape_of(r->node, &r->in[0], w, &a.s, err);
+    const qn_tensor x = planar(r->node, &r->in[0]);
+    qn_status st = qn_conv_shape_of(r->node, &x, w, &a.s, err);
 
     if (st == QN_OK) st = check_parameters(r, l, a.s.o, err);
     if (st != QN_OK || qn_tensor_count(&r->out[0]) == 0) return st;
@@ -214,7 +277,10 @@ static qn_status qconv_run(qn_run *r, qn_error *err)
         s->kernel->pack(&a.s, packed, w->data, a.w_signed);
         a.w = packed;
     }
-    s->kernel->run(&a, r->team);
+    if (qn_qlinear_channels_last(r->node))
+        run_channels_last(r, s, &a);
+    else
+        s->kernel->run(&a, r->team);
     return QN_OK;
 }
 
@@ -227,6 +293,21 @@ const qn_op qn_op_qlinear_conv = {
     .min_out = 1,
     .max_out = 1,
     .infer = linear_infer,
+    .rows = qn_rows_leading,
+    .lower = qconv_lower,
+    .run = qconv_run,
+    .kernels = "conv",
+};
+
+const qn_op qn_op_ms_qlinear_conv = {
+    .domain = "com.microsoft",
+    .name = "QLinearConv",
+    .since = 1,
+    .min_in = 8,
+    .max_in = 9,
+    .min_out = 1,
+    .max_out = 1,
+    .infer = ms_infer,
     .rows = qn_rows_leading,
     .lower = qconv_lower,
     .run = qconv_run,

@@ -12,7 +12,8 @@ const ort = require(path.join(npm, 'node_modules/onnxruntime-node'));
 // npy descr, ONNX Runtime's name, array
 const types = [
   ['<f4', 'float32', Float32Array], ['<i8', 'int64', BigInt64Array], ['<i4', 'int32', Int32Array],
-  ['|u1', 'uint8', Uint8Array], ['|i1', 'int8', Int8Array],
+  ['|u1', 'uint8', Uint8Array], ['|i1', 'int8', Int8Array], ['<u2', 'uint16', Uint16Array], ['<i2', 'int16', Int16Array],
+  ['<f2', 'float16', typeof Float16Array === 'undefined' ? Uint16Array : Float16Array],
 ];
 
 function readNpy(file) {
