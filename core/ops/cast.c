@@ -3,6 +3,7 @@
  *        floats, which Quern does not have.
  * Value  between reals: rounded once, to nearest even; beyond the range: infinity.
  *        real to integer: cut towards zero, saturated to the range, NaN becomes 0 (ONNX leaves both open; C leaves them undefined).
+ *        To 4 bits it is rounded, halves away from zero, as ONNX Runtime does it, and saturated as in ONNX's own test data.
  *        integer to integer: the low bits.  to bool: not zero (NaN is true).  integer to real: rounded to nearest even.
  *        real to string: the shortest text that reads back to the same bits ("0.1", "1e+30"), "NaN", "INF", "-INF"; integers in
  *        decimal, bools "0" and "1".  string to number: decimal text, "INF", "+INF", "-INF", "NaN" in any case; integers must be whole and
@@ -57,8 +58,8 @@ static uint64_t cut_u64(double d)
 static uint64_t real_to_int(qn_dtype to, double d)
 {
     switch (to) {
-    case QN_I4: return (uint64_t)cut(d, -8, 7);
-    case QN_U4: return (uint64_t)cut(d, 0, 15);
+    case QN_I4: return (uint64_t)cut(round(d), -8, 7);
+    case QN_U4: return (uint64_t)cut(round(d), 0, 15);
     case QN_I8: return (uint64_t)cut(d, INT8_MIN, INT8_MAX);
     case QN_I16: return (uint64_t)cut(d, INT16_MIN, INT16_MAX);
     case QN_I32: return (uint64_t)cut(d, INT32_MIN, INT32_MAX);

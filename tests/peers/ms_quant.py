@@ -189,8 +189,7 @@ def casts_to_and_from_4_bits():
         for of in ("f32", "s8", "u8", "s32"):
             m = Model(f"Cast {of} to {kind}")
             lo, hi = RANGE[kind]
-            x = np.arange(lo, hi + 1) if of == "f32" else np.arange(max(lo, 0), hi + 1)
-            x = m.input(of, x + (0.4 * (x > 0) if of == "f32" else 0))
+            x = m.input(of, np.arange(4 * lo, 4 * hi + 1) / 4 if of == "f32" else m.rng.integers(0 if of[0] == "u" else -128, 127, 64))
             wide = {"u4": "u8", "s4": "s8"}[kind]
             models.append(m.output(m.node("Cast", [m.node("Cast", [x], to=ONNX[kind])], to=ONNX[wide]), wide))
     agree(models)
