@@ -219,6 +219,7 @@ static void channels_to_end(const uint8_t *x, uint8_t *y, int n, int c, int pixe
 static void pools_take_channels_first_or_last(void **state)
 {
     enum { N = 2, C = 5, H = 6, W = 7 };
+    static const int64_t kernel[] = { 2, 3 }, strides[] = { 1, 2 };
     const uint8_t *x = bytes(N * C * H * W, 29);
     static uint8_t moved[N * C * H * W], want[2][N * C * H * W];
     static op_test t;
@@ -233,8 +234,8 @@ static void pools_take_channels_first_or_last(void **state)
         op_begin(&t, global ? &qn_op_ms_qlinear_global_average_pool : &qn_op_ms_qlinear_average_pool, 1);
         op_attr_int(&t, "channels_last", last);
         if (!global) {
-            op_attr_ints(&t, "kernel_shape", (const int64_t[]){ 2, 3 }, 2);
-            op_attr_ints(&t, "strides", (const int64_t[]){ 1, 2 }, 2);
+            op_attr_ints(&t, "kernel_shape", kernel, 2);
+            op_attr_ints(&t, "strides", strides, 2);
         }
         op_in(&t, &tx);
         in_params(&t, 0.05f, 11, is_signed);
@@ -258,8 +259,8 @@ static void pools_take_channels_first_or_last(void **state)
 
             op_begin(&first, t.op, 1); /* the same with channels first */
             if (!global) {
-                op_attr_ints(&first, "kernel_shape", (const int64_t[]){ 2, 3 }, 2);
-                op_attr_ints(&first, "strides", (const int64_t[]){ 1, 2 }, 2);
+                op_attr_ints(&first, "kernel_shape", kernel, 2);
+                op_attr_ints(&first, "strides", strides, 2);
             }
             const qn_tensor planar = op_view(dtype_of(is_signed), x, 4, N, C, H, W);
 
