@@ -282,7 +282,7 @@ static qn_status store(qn_onnx_reader *r, const qn_onnx_tensor *t, void *dst, si
     uint64_t v;
     uint32_t word;
 
-    if (i == n_stored(t)) return qn_error_set(r->err, QN_ERR_FORMAT, "more numbers than the %zu of dims", n_stored(t));
+    if (i == n_stored(t)) return qn_error_set(r->err, QN_ERR_FORMAT, "more elements than the %zu of dims", t->count);
     if (t->dtype == QN_F32) {
         if (qn_proto_fixed32(p, &word)) ((uint32_t *)dst)[i] = word;
     } else if (t->dtype == QN_F64) {
@@ -307,7 +307,7 @@ static qn_status fill_chunk(qn_onnx_reader *r, const qn_onnx_tensor *t, void *ds
         return st;
     }
     if (!qn_proto_expect(p, list_wire(t->list))) return p->status;
-    if (*i == n_stored(t)) return qn_error_set(r->err, QN_ERR_FORMAT, "more numbers than the %zu of dims", n_stored(t));
+    if (*i == n_stored(t)) return qn_error_set(r->err, QN_ERR_FORMAT, "more elements than the %zu of dims", t->count);
     if (t->dtype == QN_F32) {
         ((uint32_t *)dst)[*i] = (uint32_t)p->value;
     } else if (t->dtype == QN_F64) {

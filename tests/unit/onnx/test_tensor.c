@@ -152,8 +152,8 @@ static void a_count_of_4_bit_integers_that_does_not_fit_is_refused(void **state)
         refuses(t, QN_ERR_FORMAT, "expected 2 from dims");
     }
     refuses(with_ints(ONNX_INT4, 5, one, 1, true), QN_ERR_FORMAT, "pairs");
-    refuses(with_ints(ONNX_INT4, 5, three, 3, true), QN_ERR_FORMAT, "more numbers than the 2 of dims");
-    refuses(with_ints(ONNX_UINT4, 5, three, 3, false), QN_ERR_FORMAT, "more numbers than the 2 of dims");
+    refuses(with_ints(ONNX_INT4, 5, three, 3, true), QN_ERR_FORMAT, "more elements than the 3 of dims");
+    refuses(with_ints(ONNX_UINT4, 5, three, 3, false), QN_ERR_FORMAT, "more elements than the 3 of dims");
     refuses(with_ints(ONNX_UINT4, 5, wide, 2, true), QN_ERR_FORMAT, "outside u4");
     refuses(with_ints(ONNX_UINT4, 7, one, 1, true), QN_ERR_FORMAT, "field");
 }

@@ -373,9 +373,9 @@ static void what_quantization_does_not_support_is_said(void **state)
 
     (void)state;
     op_begin(&t, &qn_op_quantize_linear, 21);
-    op_attr_int(&t, "block_size", 2);
+    op_attr_int(&t, "output_dtype", 17); /* an 8-bit float */
     op_in_f32(&t, x, 1, 4);
-    op_in_f32(&t, scale, 1, 2);
+    op_in_f32(&t, scale, 0);
     assert_int_equal(op_run(&t, 1, NULL), QN_ERR_UNSUPPORTED);
     op_end(&t);
     op_begin(&t, &qn_op_quantize_linear, 13);
