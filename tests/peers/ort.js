@@ -12,8 +12,9 @@ const ort = require(path.join(npm, 'node_modules/onnxruntime-node'));
 // npy descr, ONNX Runtime's name, array
 const types = [
   ['<f4', 'float32', Float32Array], ['<i8', 'int64', BigInt64Array], ['<i4', 'int32', Int32Array],
-  ['|u1', 'uint8', Uint8Array], ['|i1', 'int8', Int8Array], ['<u2', 'uint16', Uint16Array], ['<i2', 'int16', Int16Array],
-  ['<f2', 'float16', typeof Float16Array === 'undefined' ? Uint16Array : Float16Array],
+  ['|u1', 'uint8', Uint8Array], ['|i1', 'int8', Int8Array], ['|b1', 'bool', Uint8Array], ['<f8', 'float64', Float64Array],
+  ['<f2', 'float16', typeof Float16Array === 'undefined' ? Uint16Array : Float16Array], ['<u2', 'uint16', Uint16Array], ['<i2', 'int16', Int16Array], ['<u4', 'uint32', Uint32Array],
+  ['<u8', 'uint64', BigUint64Array],
 ];
 
 function readNpy(file) {
@@ -69,7 +70,7 @@ function writeFolder(folder, tensors) {
   for (const [name, t] of Object.entries(tensors)) writeNpy(path.join(folder, fileName(name)), t);
 }
 
-module.exports = { ort, session, run, readFolder, writeFolder };
+module.exports = { ort, session, run, readNpy, fileName, readFolder, writeFolder };
 
 async function main([level, ...args]) {
   for (let i = 0; i + 2 < args.length; i += 3) {
