@@ -196,7 +196,7 @@ def draw(model):
                 m.weight.uniform_(0.4, 1.0)
                 m.bias.normal_(0, 0.2)
             elif isinstance(m, LINEAR):
-                m.weight.normal_(0, 1)
+                m.weight.normal_(0, 1 / math.sqrt(m.weight[0].numel()))  # settled later where forward() is called
             elif isinstance(m, nn.Embedding):
                 m.weight.normal_(0, 0.4)
             elif isinstance(m, nn.MultiheadAttention):
