@@ -16,6 +16,16 @@ static int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
 static int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
 static int64_t ceil_div(int64_t a, int64_t b) { return a / b + (a % b > 0); } /* b > 0; right for a < 0 too */
 
+/* Is a plane per tap cheaper than one whose rows overlap by halo_w? Copying one element more costs about as much as eight rows of
+ * results for one pixel that is thrown away. */
+static bool wasteful(const qn_conv_shape *s, int64_t halo_w)
+{
+    enum { ROWS = 8 };
+    const int64_t width = min64(s->out[2], WIDTH_MOST), rows = s->o / s->groups;
+
+    return halo_w > 0 && width > 0 && halo_w >= width / 2 && rows >= 2 * ROWS;
+}
+
 bool qn_plane_init(const qn_conv_shape *s, int64_t steps, qn_plane *p)
 {
     int64_t per_row, elems;
@@ -28,6 +38,15 @@ bool qn_plane_init(const qn_conv_shape *s, int64_t steps, qn_plane *p)
     p->phase_w = min64(s->stride[2], p->halo_w + 1);
     p->halo_h /= s->stride[1];
     p->halo_w /= s->stride[2];
+    p->next_h = p->next_w = 1;
+    if (wasteful(s, p->halo_w)) {
+        p->phase_h = s->kernel[1];
+        p->phase_w = s->kernel[2];
+        p->next_h = s->dilation[1];
+        p->next_w = s->dilation[2];
+        p->halo_h = p->halo_w = 0;
+        p->per_tap = true;
+    }
 
     /* elements of one plane row and column position, over all channels and phases */
     if (!qn_i64_mul(steps, s->kernel[0], &per_row) || !qn_i64_mul(per_row, p->phase_h, &per_row) ||
@@ -61,8 +80,11 @@ void qn_plane_offsets(const qn_conv_shape *s, const qn_plane *p, int32_t *off)
             for (int64_t kw = 0; kw < s->kernel[2]; kw++) {
                 const int64_t iw = kw * s->dilation[2];
 
-                *off++ = (int32_t)(i * slice + (ih % s->stride[1] * p->phase_w + iw % s->stride[2]) * phase + ih / s->stride[1] * p->pitch +
-                                   iw / s->stride[2]);
+                if (p->per_tap)
+                    *off++ = (int32_t)(i * slice + (kh * p->phase_w + kw) * phase);
+                else
+                    *off++ = (int32_t)(i * slice + (ih % s->stride[1] * p->phase_w + iw % s->stride[2]) * phase +
+                                       ih / s->stride[1] * p->pitch + iw / s->stride[2]);
             }
         }
     }
@@ -88,9 +110,9 @@ typedef struct span {
     int64_t step;
 } span;
 
-static span span_of(const qn_conv_shape *s, const qn_plane *p, const qn_plane_tile *t, int64_t phase)
+static span span_of(const qn_conv_shape *s, const qn_plane *p, const qn_plane_tile *t, int64_t column)
 {
-    const int64_t stride = s->stride[2], base = t->w0 * stride - s->pad[2] + phase; /* input column of q = 0 */
+    const int64_t stride = s->stride[2], base = t->w0 * stride - s->pad[2] + column; /* input column of q = 0 */
     span r = { .n = t->w + p->halo_w, .step = stride };
 
     r.lo = min64(r.n, max64(0, ceil_div(-base, stride)));
@@ -138,10 +160,10 @@ void qn_plane_fill_f32(const qn_conv_shape *s, const qn_plane *p, const qn_plane
         const int64_t c = i / s->kernel[0], id = t->d * s->stride[0] - s->pad[0] + i % s->kernel[0] * s->dilation[0];
 
         for (int64_t f = 0; f < p->phase_h * p->phase_w; f++, plane += p->rows * p->pitch) {
-            const span r = span_of(s, p, t, f % p->phase_w);
+            const span r = span_of(s, p, t, f % p->phase_w * p->next_w);
 
             for (int64_t row = 0; row < t->h + p->halo_h; row++) {
-                const int64_t ih = (t->h0 + row) * s->stride[1] - s->pad[1] + f / p->phase_w;
+                const int64_t ih = (t->h0 + row) * s->stride[1] - s->pad[1] + f / p->phase_w * p->next_h;
 
                 if (row_exists(s, id, ih))
                     copy_f32(&r, x + c * image + (id * s->in[1] + ih) * s->in[2], plane + row * p->pitch);
@@ -214,10 +236,10 @@ void qn_plane_fill_u8(const qn_conv_shape *s, const qn_plane *p, const qn_plane_
         const int64_t c = i / s->kernel[0] * 4, id = t->d * s->stride[0] - s->pad[0] + i % s->kernel[0] * s->dilation[0];
 
         for (int64_t f = 0; f < p->phase_h * p->phase_w; f++, plane += p->rows * p->pitch) {
-            const span r = span_of(s, p, t, f % p->phase_w);
+            const span r = span_of(s, p, t, f % p->phase_w * p->next_w);
 
             for (int64_t row = 0; row < t->h + p->halo_h; row++) {
-                const int64_t ih = (t->h0 + row) * s->stride[1] - s->pad[1] + f / p->phase_w;
+                const int64_t ih = (t->h0 + row) * s->stride[1] - s->pad[1] + f / p->phase_w * p->next_h;
                 const uint8_t *rows[4];
 
                 if (!row_exists(s, id, ih)) {

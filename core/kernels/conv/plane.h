@@ -8,7 +8,10 @@
  * the start of the next are computed and thrown away: halo_w of every pitch.
  *
  *   phase of tap kh    (kh * dilation) % stride          row inside the phase    (kh * dilation) / stride
- *   plane [c][kd][phase_h][phase_w][rows][pitch]         one element: an f32, or a quad of bytes */
+ *   plane [c][kd][phase_h][phase_w][rows][pitch]         one element: an f32, or a quad of bytes
+ *
+ * Where taps lie so far apart that most of a pitch would be halo (dilation 36 in an image of 20), each tap is a phase of its own: a
+ * copy per tap, but nothing computed to be thrown away. The order of the sum is the same. */
 #ifndef QUERN_KERNELS_PLANE_H
 #define QUERN_KERNELS_PLANE_H
 
@@ -19,6 +22,8 @@ typedef struct qn_plane {
     int64_t n_h, n_w;         /* tiles along height and width; depth is cut into single slices */
     int64_t halo_h, halo_w;   /* rows and columns that taps reach beyond the tile, in a phase */
     int64_t phase_h, phase_w; /* phases kept: only those some tap reads */
+    int64_t next_h, next_w;   /* input rows and columns from one phase to the next */
+    bool per_tap;             /* the phases are the taps */
     int64_t rows, pitch;      /* of one phase: tile_h + halo_h, tile_w + halo_w */
     int64_t steps;            /* channels or quads of one group */
     int64_t taps;             /* kernel[0] * kernel[1] * kernel[2] */
