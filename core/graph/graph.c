@@ -257,6 +257,7 @@ static qn_status clone_attr(qn_attr *to, const qn_attr *from, qn_graph *g, qn_er
         ok = to->tensors != NULL;
         for (size_t i = 0; i < n && ok; i++) to->tensors[i] = from->tensors[i] ? qn_weight_ref(from->tensors[i]) : NULL;
         break;
+    case QN_ATTR_TYPE: to->ty = copy_bytes(a, from->ty, 1, sizeof *to->ty, &ok); break;
     case QN_ATTR_GRAPH:
     case QN_ATTR_GRAPHS: {
         qn_status st;

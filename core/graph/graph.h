@@ -78,6 +78,7 @@ typedef enum qn_attr_type {
     QN_ATTR_STRINGS,
     QN_ATTR_TENSORS,
     QN_ATTR_GRAPHS,
+    QN_ATTR_TYPE = 13,
 } qn_attr_type;
 
 typedef struct qn_attr {
@@ -95,6 +96,7 @@ typedef struct qn_attr {
         const char **strings;
         qn_weight **tensors;
         qn_graph **graphs;
+        const qn_type *ty;
     };
 } qn_attr;
 

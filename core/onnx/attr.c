@@ -27,7 +27,7 @@ enum {
 };
 
 /* Values of AttributeProto.type that qn_attr_type does not have. */
-enum { TYPE_SPARSE_TENSOR = 11, TYPE_SPARSE_TENSORS = 12, TYPE_TYPE_PROTO = 13, TYPE_TYPE_PROTOS = 14 };
+enum { TYPE_SPARSE_TENSOR = 11, TYPE_SPARSE_TENSORS = 12, TYPE_TYPE_PROTOS = 14 };
 
 /* type -> the field that holds its value, and what to call it */
 static const struct {
@@ -58,7 +58,7 @@ typedef struct scan {
     unsigned given; /* bit per index of types[]: its field is there */
     float f;
     int64_t i;
-    qn_onnx_span s, one; /* s; t, g or sparse_tensor */
+    qn_onnx_span s, one; /* s; t, g, tp or sparse_tensor */
     uint64_t n[N_TYPES]; /* elements of the lists */
 } scan;
 
@@ -99,7 +99,8 @@ static qn_status scan_value(qn_onnx_reader *r, scan *s, unsigned type)
         break;
     case T:
     case G:
-    case SPARSE_TENSOR: return qn_onnx_span_take(r, &s->one, "value of an attribute");
+    case SPARSE_TENSOR:
+    case TP: return qn_onnx_span_take(r, &s->one, "value of an attribute");
     case FLOATS: s->n[type] += count_elements(p, 4); break;
     case INTS: s->n[type] += count_elements(p, 0); break;
     default: s->n[type]++; break;
@@ -149,7 +150,7 @@ static qn_status judge(qn_onnx_reader *r, scan *s)
 
         return qn_error_set(r->err, QN_ERR_FORMAT, "type is %s, but it holds %s", types[s->type].name, types[other].name);
     }
-    if (s->type > QN_ATTR_GRAPHS && s->type != TYPE_SPARSE_TENSOR)
+    if (s->type > QN_ATTR_GRAPHS && s->type != TYPE_SPARSE_TENSOR && s->type != QN_ATTR_TYPE)
         return qn_error_set(r->err, QN_ERR_UNSUPPORTED, "attribute of type %s", types[s->type].name);
     return QN_OK;
 }
@@ -163,6 +164,18 @@ static qn_status one_tensor(qn_onnx_reader *r, const qn_onnx_span *span, qn_weig
 
     if (!st) st = qn_onnx_scan_tensor(r, span, &t);
     return st ? st : qn_onnx_tensor_weight(r, &t, out);
+}
+
+static qn_status one_type(qn_onnx_reader *r, qn_graph *g, const qn_onnx_span *span, const qn_type **out)
+{
+    qn_type *t;
+    qn_status st = qn_onnx_spend(r, 1, sizeof *t);
+
+    if (st) return st;
+    t = qn_arena_alloc(&g->arena, sizeof *t);
+    if (!t) return qn_error_set(r->err, QN_ERR_NOMEM, "type");
+    *out = t;
+    return qn_onnx_read_type(r, g->dims, span, NULL, t);
 }
 
 static qn_status one_string(qn_onnx_reader *r, qn_arena *a, const qn_onnx_span *span, const char **out, int64_t *n)
@@ -272,7 +285,7 @@ static qn_status read_value(qn_onnx_reader *r, int32_t scope, const qn_onnx_span
 {
     qn_arena *arena = &r->scopes[scope].g->arena;
     const char *unused;
-    bool needs_one = s->type == QN_ATTR_TENSOR || s->type == QN_ATTR_GRAPH || s->type == TYPE_SPARSE_TENSOR;
+    bool needs_one = s->type == QN_ATTR_TENSOR || s->type == QN_ATTR_GRAPH || s->type == TYPE_SPARSE_TENSOR || s->type == QN_ATTR_TYPE;
 
     if (needs_one && !s->one.given) return qn_error_set(r->err, QN_ERR_FORMAT, "type is %s, but it holds none", types[s->type].name);
     switch (s->type) {
@@ -283,6 +296,7 @@ static qn_status read_value(qn_onnx_reader *r, int32_t scope, const qn_onnx_span
         if (s->s.given) return one_string(r, arena, &s->s, &a->s, &a->n);
         break;
     case QN_ATTR_TENSOR: return one_tensor(r, &s->one, &a->t);
+    case QN_ATTR_TYPE: return one_type(r, r->scopes[scope].g, &s->one, &a->ty);
     case QN_ATTR_GRAPH: return qn_onnx_add_scope(r, scope, &s->one, &a->g);
     case TYPE_SPARSE_TENSOR: return qn_onnx_sparse_weight(r, &s->one, &unused, &a->t);
     default: return read_list(r, scope, span, s, a);

@@ -144,20 +144,43 @@ static qn_status read_tensor_type(qn_onnx_reader *r, qn_dims *dims, const char *
     return st ? st : p->status;
 }
 
-/* Goes inwards through sequence(optional(map(...))) with a loop; the outermost kind and the innermost tensor are kept. */
+/* The innermost tensor of a type that is more than that. Sizes with a name say nothing there: elements of a sequence need not agree. */
+static qn_status read_element_type(qn_onnx_reader *r, qn_dims *dims, qn_type *out)
+{
+    qn_status st = read_tensor_type(r, dims, NULL, out);
+    int64_t v;
+
+    for (int32_t d = 0; d < out->rank; d++)
+        if (!qn_dims_value(dims, out->dims[d], &v)) out->dims[d] = QN_DIM_UNKNOWN;
+    return st;
+}
+
+/* `kind` inside of what *out says so far, `depth` levels in. A map may hold anything: no op reads one. */
+static qn_status nest(qn_onnx_reader *r, int32_t depth, qn_kind kind, qn_type *out)
+{
+    if (depth == 0)
+        out->kind = kind;
+    else if (depth == 1 && out->kind == QN_KIND_OPTIONAL && kind == QN_KIND_SEQUENCE)
+        out->of = kind;
+    else if (out->kind != QN_KIND_MAP)
+        return qn_error_set(r->err, QN_ERR_UNSUPPORTED, "type with a sequence, optional or map inside, expected tensors");
+    return QN_OK;
+}
+
+/* Goes inwards through optional(sequence(...)) with a loop; the outermost kind, what an optional holds and the innermost tensor are kept. */
 static qn_status read_open_type(qn_onnx_reader *r, qn_dims *dims, const char *symbol_stem, qn_type *out)
 {
     qn_proto *p = &r->proto;
-    bool outermost = true;
+    qn_status st;
 
-    while (qn_proto_next(p)) {
+    for (int32_t depth = 0; qn_proto_next(p);) {
         qn_kind kind = QN_KIND_TENSOR;
         uint32_t inside = 1; /* elem_type */
 
         switch (p->field) {
         case 1: /* tensor_type */
             if (!qn_proto_enter(p)) return p->status;
-            return read_tensor_type(r, dims, outermost ? symbol_stem : NULL, out);
+            return depth == 0 ? read_tensor_type(r, dims, symbol_stem, out) : read_element_type(r, dims, out);
         case 4: kind = QN_KIND_SEQUENCE; break;
         case 5:
             kind = QN_KIND_MAP;
@@ -168,8 +191,7 @@ static qn_status read_open_type(qn_onnx_reader *r, qn_dims *dims, const char *sy
         case 8: return qn_error_set(r->err, QN_ERR_UNSUPPORTED, "sparse tensor type");
         default: continue;
         }
-        if (outermost) out->kind = kind;
-        outermost = false;
+        if ((st = nest(r, depth++, kind, out)) != QN_OK) return st;
         if (!qn_proto_enter(p)) return p->status;
         do {
             if (!qn_proto_next(p)) return p->status; /* it does not say what is inside */

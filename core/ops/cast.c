@@ -377,8 +377,14 @@ static qn_status identity_infer(qn_infer *c, qn_error *err)
 static qn_status identity_run(qn_run *r, qn_error *err)
 {
     const qn_tensor *x = &r->in[0];
+    const qn_items *items = x->dtype == QN_DTYPE_NONE ? qn_run_items(r, 0) : NULL;
     qn_status st;
 
+    if (items) {
+        qn_items *y = qn_run_new_items(r, 0);
+
+        return qn_items_share(y, items, err);
+    }
     if (x->dtype == QN_STRING) return copy_strings(r, err);
     st = qn_move_output(r, 0, x->dtype, x->rank, x->dims, err);
     return st == QN_OK ? qn_move_same_bytes(r, err) : st;

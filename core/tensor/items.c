@@ -125,6 +125,13 @@ qn_status qn_items_insert(qn_items *items, int64_t at, qn_box *box, qn_error *er
     return QN_OK;
 }
 
+void qn_items_remove(qn_items *items, int64_t at)
+{
+    qn_box_unref(items->box[at]);
+    items->n--;
+    memmove(&items->box[at], &items->box[at + 1], (size_t)(items->n - at) * sizeof(qn_box *));
+}
+
 qn_status qn_items_share(qn_items *dst, const qn_items *src, qn_error *err)
 {
     qn_status st = QN_OK;

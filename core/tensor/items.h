@@ -45,6 +45,8 @@ void qn_items_clear(qn_items *items);
 void qn_items_release(qn_items *items);
 /* Put box before element `at` (0..n), taking over the caller's reference, also when it fails. Fails with QN_ERR_NOMEM. */
 qn_status qn_items_insert(qn_items *items, int64_t at, qn_box *box, qn_error *err);
+/* Take out element `at` (0..n-1). */
+void qn_items_remove(qn_items *items, int64_t at);
 /* Become the same elements as src, shared. dst and src may be the same. Fails with QN_ERR_NOMEM. */
 qn_status qn_items_share(qn_items *dst, const qn_items *src, qn_error *err);
 

@@ -161,7 +161,8 @@ static void attributes_that_contradict_themselves_are_refused(void **state)
         { 4, 0, QN_ERR_FORMAT, "type is tensor, but it holds none" },
         { 5, 0, QN_ERR_FORMAT, "type is graph, but it holds none" },
         { 0, 0, QN_ERR_FORMAT, "without a type" },
-        { 13, 14, QN_ERR_UNSUPPORTED, "attribute of type type" },
+        { 13, 0, QN_ERR_FORMAT, "type is type, but it holds none" },
+        { 14, 15, QN_ERR_UNSUPPORTED, "attribute of type types" },
         { 12, 23, QN_ERR_UNSUPPORTED, "sparse tensors" },
         { 15, 0, QN_ERR_FORMAT, "attribute type 15" },
         { -1, 0, QN_ERR_FORMAT, "attribute type -1" },
@@ -365,6 +366,8 @@ static void sequences_optionals_and_maps_keep_their_kind(void **state)
     assert_int_equal(onnx_find(graph, "c")->type.dtype, QN_F64);
     assert_int_equal(onnx_find(graph, "d")->type.dtype, QN_U8);
     assert_int_equal(onnx_find(graph, "d")->type.rank, -1);
+    assert_int_equal(onnx_find(graph, "d")->type.of, QN_KIND_SEQUENCE);
+    assert_int_equal(onnx_find(graph, "b")->type.of, QN_KIND_TENSOR);
     qn_graph_destroy(graph);
 }
 
@@ -389,9 +392,33 @@ static void types_quern_does_not_have_are_named(void **state)
     onnx_refuses(onnx_model(g), QN_ERR_UNSUPPORTED, "opaque type");
     g = (pb){ 0 };
     type = tensor_type(1);
-    for (int i = 0; i < 100; i++) type = wrap_type(4, 1, type);
+    for (int i = 0; i < 100; i++) type = wrap_type(5, 2, type);
     pb_msg(&g, 11, value_of_type("deep", type));
     onnx_refuses(onnx_model(g), QN_ERR_LIMIT, "depth");
+    g = (pb){ 0 };
+    pb_msg(&g, 11, value_of_type("odd", wrap_type(4, 1, wrap_type(4, 1, tensor_type(1)))));
+    onnx_refuses(onnx_model(g), QN_ERR_UNSUPPORTED, "expected tensors");
+}
+
+static void an_attribute_may_be_a_type(void **state)
+{
+    pb g = { 0 }, n = onnx_node("Optional", NULL, "y"), a = onnx_attr("type", 13);
+    qn_graph *graph;
+    qn_error err;
+    const qn_attr *got;
+
+    (void)state;
+    pb_msg(&a, 14, wrap_type(4, 1, tensor_type(ONNX_FLOAT)));
+    pb_msg(&n, 5, a);
+    pb_msg(&g, 1, n);
+    pb_msg(&g, 12, value_of_type("y", wrap_type(9, 1, wrap_type(4, 1, tensor_type(ONNX_FLOAT)))));
+    if (onnx_import(onnx_model(g), &graph, &err)) fail_msg("%s", err.message);
+    got = qn_node_attr(&graph->nodes[0], "type");
+    assert_non_null(got);
+    assert_int_equal(got->type, QN_ATTR_TYPE);
+    assert_int_equal(got->ty->kind, QN_KIND_SEQUENCE);
+    assert_int_equal(got->ty->dtype, QN_F32);
+    qn_graph_destroy(graph);
 }
 
 static void free_dimensions_of_inputs_get_symbols_and_negative_ones_are_refused(void **state)
@@ -738,6 +765,7 @@ int main(void)
         cmocka_unit_test(an_initializer_may_be_the_default_of_an_input_it_fits),
         cmocka_unit_test(sequences_optionals_and_maps_keep_their_kind),
         cmocka_unit_test(types_quern_does_not_have_are_named),
+        cmocka_unit_test(an_attribute_may_be_a_type),
         cmocka_unit_test(free_dimensions_of_inputs_get_symbols_and_negative_ones_are_refused),
         cmocka_unit_test(opsets_are_required_and_unique),
         cmocka_unit_test(functions_are_refused_by_name_when_a_node_calls_one),

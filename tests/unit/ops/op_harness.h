@@ -210,6 +210,31 @@ static inline void op_in_const(op_test *t, const qn_tensor *x)
     assert_int_equal(qn_weight_from_tensor(&t->in[t->n_in - 1], &t->values[t->n_in - 1].weight, NULL), QN_OK);
 }
 
+/* A sequence or an optional as an input: the caller fills the items that are returned, and may overwrite t->in_type. Of `dtype`, shapes unknown. */
+static inline qn_items *op_in_items(op_test *t, qn_kind kind, qn_kind of, qn_dtype dtype)
+{
+    int32_t i = t->n_in++;
+
+    assert_true(i < OP_MAX_ITEMS);
+    t->in_ids[i] = i;
+    t->node.n_in = t->n_in;
+    t->in_type[i] = (qn_type){ .kind = kind, .of = of, .dtype = dtype, .rank = -1, .quant = { QN_NONE, QN_NONE, -1, 0 } };
+    t->values[i] = (qn_value){ .name = "in", .type = t->in_type[i], .producer = QN_NONE, .is_input = true };
+    t->items_given[i] = true;
+    t->items_in[i].present = kind == QN_KIND_SEQUENCE;
+    return &t->items_in[i];
+}
+
+/* A copy of x at the end of items, which becomes present. */
+static inline void op_push(op_test *t, qn_items *items, const qn_tensor *x)
+{
+    qn_box *box;
+
+    assert_int_equal(qn_box_copy(&t->meter, x, &box, NULL), QN_OK);
+    assert_int_equal(qn_items_insert(items, items->n, box, NULL), QN_OK);
+    items->present = true;
+}
+
 /* An optional input that is left out. */
 static inline void op_in_none(op_test *t)
 {
@@ -339,6 +364,10 @@ static inline qn_status op_infer(op_test *t, int32_t n_out, qn_error *err)
 static inline void op_shape_of(op_test *t, const qn_type *ty, qn_tensor *out)
 {
     *out = (qn_tensor){ .dtype = ty->dtype, .rank = ty->rank };
+    if (ty->kind != QN_KIND_TENSOR) { /* no tensor at all */
+        *out = (qn_tensor){ .dtype = QN_DTYPE_NONE, .rank = -1 };
+        return;
+    }
     for (int32_t d = 0; d < ty->rank; d++) {
         if (!qn_dims_value(t->graph.dims, ty->dims[d], &out->dims[d])) {
             out->rank = -1;
