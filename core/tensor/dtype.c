@@ -7,11 +7,11 @@ static const struct dtype_row {
     const char *name, *oip_name;
     size_t size;
 } rows[QN_DTYPE_COUNT] = {
-    [QN_DTYPE_NONE] = { "none", "", 0 }, [QN_F32] = { "f32", "FP32", 4 },   [QN_F64] = { "f64", "FP64", 8 },
-    [QN_F16] = { "f16", "FP16", 2 },     [QN_BF16] = { "bf16", "BF16", 2 }, [QN_I8] = { "i8", "INT8", 1 },
-    [QN_I16] = { "i16", "INT16", 2 },    [QN_I32] = { "i32", "INT32", 4 },  [QN_I64] = { "i64", "INT64", 8 },
-    [QN_U8] = { "u8", "UINT8", 1 },      [QN_U16] = { "u16", "UINT16", 2 }, [QN_U32] = { "u32", "UINT32", 4 },
-    [QN_U64] = { "u64", "UINT64", 8 },   [QN_BOOL] = { "bool", "BOOL", 1 }, [QN_I4] = { "i4", "", 1 },
+    [QN_DTYPE_NONE] = { "none", "", 0 }, [QN_F32] = { "f32", "FP32", 4 },        [QN_F64] = { "f64", "FP64", 8 },
+    [QN_F16] = { "f16", "FP16", 2 },     [QN_BF16] = { "bf16", "BF16", 2 },      [QN_I8] = { "i8", "INT8", 1 },
+    [QN_I16] = { "i16", "INT16", 2 },    [QN_I32] = { "i32", "INT32", 4 },       [QN_I64] = { "i64", "INT64", 8 },
+    [QN_U8] = { "u8", "UINT8", 1 },      [QN_U16] = { "u16", "UINT16", 2 },      [QN_U32] = { "u32", "UINT32", 4 },
+    [QN_U64] = { "u64", "UINT64", 8 },   [QN_BOOL] = { "bool", "BOOL", 1 },      [QN_I4] = { "i4", "", 1 },
     [QN_U4] = { "u4", "", 1 },           [QN_STRING] = { "string", "BYTES", 0 },
 };
 
