@@ -1,7 +1,7 @@
 /* core/ops/batchnorm.c - BatchNormalization: every channel (axis 1) shifted and scaled by its mean and variance.
  * Spec   ONNX BatchNormalization 1 on. Inference: the statistics are inputs 3 and 4. training_mode = 1 (14 on): those of this batch, and
- *        outputs 1 and 2 are the running ones. Before 9 spatial = 0 gives every place of [c, d...] its own statistics; the training
- *        outputs of opsets before 14 are not supported.
+ *        outputs 1 and 2 are the running ones. Before 14 training is asked for by having more outputs than y (and, before 7, is_test = 0):
+ *        the running mean and variance, then those of this batch. Before 9 spatial = 0 gives every place of [c, d...] its own statistics.
  * Value  y = (x - mean) a + bias,  a = scale / sqrt(var + epsilon).  Training: the mean and variance over all axes but 1, divided by their
  *        number (population) everywhere;  running = running momentum + batch (1 - momentum).
  *        f16 and bf16 in f32; parameters may have a real dtype of their own.
@@ -14,7 +14,15 @@
 #include <inttypes.h>
 #include <math.h>
 
-static bool training(const qn_node *node) { return node->opset >= 14 && qn_node_int(node, "training_mode", 0) != 0; }
+static bool training(const qn_node *node)
+{
+    if (node->opset >= 14) return qn_node_int(node, "training_mode", 0) != 0;
+    if (node->opset < 7 && qn_node_int(node, "is_test", 0) != 0) return false;
+    for (int32_t i = 1; i < node->n_out; i++)
+        if (node->out[i] != QN_NONE) return true;
+    return false;
+}
+
 static bool spatial(const qn_node *node) { return node->opset >= 9 || qn_node_int(node, "spatial", 1) != 0; }
 
 static qn_status params_infer(const qn_infer *c, qn_error *err)
@@ -40,9 +48,12 @@ static qn_status batch_norm_infer(qn_infer *c, qn_error *err)
     if (st == QN_OK) st = params_infer(c, err);
     if (st != QN_OK) return st;
     for (int32_t i = 1; i < c->node->n_out; i++) {
-        if (c->node->out[i] != QN_NONE && (i > 2 || !training(c->node)))
-            return qn_error_set(err, QN_ERR_UNSUPPORTED, "output %d is for training, which needs opset 14 and training_mode = 1", (int)i);
-        if (c->node->out[i] != QN_NONE) qn_elem_like(c, 2 + i, i, c->in[2 + i].dtype);
+        const int32_t like = 4 - i % 2; /* mean, variance, mean, variance */
+
+        if (c->node->out[i] == QN_NONE) continue;
+        if (!training(c->node)) return qn_error_set(err, QN_ERR_INVALID, "output %d is for training, and this is inference", (int)i);
+        if (i > 2 && c->node->opset >= 14) return qn_error_set(err, QN_ERR_INVALID, "output %d, expected at most 3 outputs", (int)i);
+        qn_elem_like(c, like, i, c->in[like].dtype);
     }
     qn_elem_like(c, 0, 0, c->in[0].dtype);
     return QN_OK;
@@ -129,7 +140,7 @@ static void train_channels(const qn_run *r, job *j)
     const float keep = (float)momentum, take = 1.0f - keep;
     qn_axes axes;
 
-    qn_axes_init(&axes, x->rank, x->dims, ((1u << x->rank) - 1) & ~2u);
+    qn_axes_init(&axes, x->rank, x->dims, spatial(r->node) ? ((1u << x->rank) - 1) & ~2u : 1u);
     for (int64_t c = 0; c < j->channels; c++) {
         const float old_mean = (float)param(&r->in[3], c), old_var = (float)param(&r->in[4], c);
         double mean, var;
@@ -147,10 +158,10 @@ static void train_channels(const qn_run *r, job *j)
             mean = (double)m;
             var = (double)v;
         }
-        for (int32_t o = 1; o < 3; o++) {
-            const float batch = (float)(o == 1 ? mean : var), old = o == 1 ? old_mean : old_var;
-            const float f = old * keep + batch * take;
-            const double d = param(&r->in[2 + o], c) * momentum + (o == 1 ? mean : var) * (1.0 - momentum);
+        for (int32_t o = 1; o < 5; o++) { /* running mean and variance, those of the batch */
+            const float batch = (float)(o % 2 ? mean : var), old = o % 2 ? old_mean : old_var,
+                        f = o < 3 ? old * keep + batch * take : batch;
+            const double exact = o % 2 ? mean : var, d = o < 3 ? param(&r->in[4 - o % 2], c) * momentum + exact * (1.0 - momentum) : exact;
 
             if (!qn_move_wants(r, o)) continue;
             qn_elem_store(r->out[o].dtype, (char *)r->out[o].data + c * (int64_t)qn_dtype_size(r->out[o].dtype), 1,
@@ -238,8 +249,11 @@ static qn_status batch_norm_run(qn_run *r, qn_error *err)
     if (x->rank < 1) return qn_error_set(err, QN_ERR_SHAPE, "x is a scalar, expected [n, c, ...]");
     if ((st = check_params(r, j.channels, err)) != QN_OK) return st;
     if ((st = qn_move_output(r, 0, x->dtype, x->rank, x->dims, err)) != QN_OK) return st;
-    for (int32_t o = 1; o < 3; o++)
-        if ((st = qn_move_output(r, o, r->in[2 + o].dtype, r->in[2 + o].rank, r->in[2 + o].dims, err)) != QN_OK) return st;
+    for (int32_t o = 1; o < 5; o++) {
+        const qn_tensor *like = &r->in[4 - o % 2];
+
+        if ((st = qn_move_output(r, o, like->dtype, like->rank, like->dims, err)) != QN_OK) return st;
+    }
     j.y = r->out[0].data;
     j.inner = spatial(r->node) && x->rank > 2 ? qn_move_span(x->dims, 2, x->rank) : 1;
     if (!params_bytes(j.channels, &bytes)) return qn_error_set(err, QN_ERR_LIMIT, "too many channels");

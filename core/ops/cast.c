@@ -1,5 +1,5 @@
 /* core/ops/cast.c - Cast, CastLike, Identity: the same values in another dtype, or in the same one.
- * Spec   ONNX Cast 6 on (attribute `to`), CastLike 15 on (the dtype of its second input), Identity 1 on. `saturate` concerns 8-bit
+ * Spec   ONNX Cast 1 on (attribute `to`, before 6 the name of a data type), CastLike 15 on (the dtype of its second input), Identity 1 on. `saturate` concerns 8-bit
  *        floats, which Quern does not have.
  * Value  between reals: rounded once, to nearest even; beyond the range: infinity.
  *        real to integer: cut towards zero, saturated to the range, NaN becomes 0 (ONNX leaves both open; C leaves them undefined).
@@ -307,9 +307,22 @@ static qn_status cast_run_to(qn_run *r, qn_dtype to, qn_error *err)
     return QN_OK;
 }
 
+/* `to` as a number of TensorProto.DataType; 0 for a name there is not. */
+static int64_t target(const qn_node *node)
+{
+    static const char *const names[] = { "UNDEFINED", "FLOAT",  "UINT8", "INT8",    "UINT16", "INT16",  "INT32",
+                                         "INT64",     "STRING", "BOOL",  "FLOAT16", "DOUBLE", "UINT32", "UINT64" };
+    const char *name = node->opset < 6 ? qn_node_str(node, "to", NULL) : NULL;
+
+    if (!name) return qn_node_int(node, "to", 0);
+    for (size_t i = 1; i < sizeof names / sizeof names[0]; i++)
+        if (strcmp(name, names[i]) == 0) return (int64_t)i;
+    return 0;
+}
+
 static qn_status cast_infer(qn_infer *c, qn_error *err)
 {
-    const int64_t number = qn_node_int(c->node, "to", 0);
+    const int64_t number = target(c->node);
     const qn_dtype to = qn_move_onnx_dtype(number);
     const qn_status st = qn_move_need(c, 1, err);
 
@@ -318,7 +331,7 @@ static qn_status cast_infer(qn_infer *c, qn_error *err)
     return cast_infer_to(c, to, err);
 }
 
-static qn_status cast_run(qn_run *r, qn_error *err) { return cast_run_to(r, qn_move_onnx_dtype(qn_node_int(r->node, "to", 0)), err); }
+static qn_status cast_run(qn_run *r, qn_error *err) { return cast_run_to(r, qn_move_onnx_dtype(target(r->node)), err); }
 
 static qn_status cast_like_infer(qn_infer *c, qn_error *err)
 {
@@ -339,7 +352,7 @@ static void cast_like_rows(const qn_infer *c, const int32_t *in_axis, int32_t *o
 const qn_op qn_op_cast = {
     .name = "Cast",
     .domain = "",
-    .since = 6,
+    .since = 1,
     .min_in = 1,
     .max_in = 1,
     .min_out = 1,

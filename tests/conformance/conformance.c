@@ -6,7 +6,7 @@
  * session and once with a team of two, and all three must agree to the bit. Outputs are compared as ONNX's own runner does: dtype and shape
  * exact, floats within 1e-7 + 1e-3 * |expected|, everything else exact. Prints "pass NAME", "FAIL NAME: why" or "skip NAME: why", and a
  * summary; exits with 1 if a test failed, 2 on wrong usage. Only what Quern says is unsupported and what skips.def lists is skipped; any other
- * error is a failure. */
+ * error is a failure. Tests that skips.def lists as drawn (random numbers) are compared in dtype and shape, and counted apart. */
 #include "core/base/half.h"
 #include "core/onnx/testdata.h"
 #include "core/tensor/strings.h"
@@ -33,7 +33,7 @@ typedef struct options {
 } options;
 
 typedef struct counts {
-    int pass, fail, skip;
+    int pass, drawn, fail, skip;
 } counts;
 
 /* One test while it runs. */
@@ -43,6 +43,7 @@ typedef struct test {
     qn_team *team;
     qn_tensor *inputs, *outputs, *first; /* [n_inputs], [n_outputs] borrowed, [n_outputs] owned copies of the first run */
     int32_t n_inputs, n_outputs;
+    bool drawn;    /* the values are random */
     char why[400]; /* set: it failed */
 } test;
 
@@ -108,8 +109,8 @@ static bool fail_exact(const char *name, const qn_tensor *got, const qn_tensor *
     return true;
 }
 
-/* True, with why filled in, if got is not what is wanted. */
-static bool fail_output(const char *name, const qn_tensor *got, const qn_tensor *want, char *why, size_t cap)
+/* True, with why filled in, if got is not what is wanted; drawn: only dtype and shape are. */
+static bool fail_output(const char *name, const qn_tensor *got, const qn_tensor *want, bool drawn, char *why, size_t cap)
 {
     char a[128], b[128];
     bool same = got->rank == want->rank;
@@ -124,6 +125,7 @@ static bool fail_output(const char *name, const qn_tensor *got, const qn_tensor 
                  qn_shape_print(want->rank, want->dims, b, sizeof b));
         return true;
     }
+    if (drawn) return false;
     return is_float(want->dtype) ? fail_values(name, got, want, why, cap) : fail_exact(name, got, want, why, cap);
 }
 
@@ -190,7 +192,7 @@ static void compare_with_files(test *t, int set)
             return;
         }
         if (t->first[i].dtype == QN_BF16) as_bf16(&want);
-        fail_output(qn_model_output(t->model, i)->name, &t->first[i], &want, t->why, sizeof t->why);
+        fail_output(qn_model_output(t->model, i)->name, &t->first[i], &want, t->drawn, t->why, sizeof t->why);
         qn_tensor_free(&want);
     }
 }
@@ -200,6 +202,7 @@ static void compare_bits(test *t, const char *what)
     for (int32_t i = 0; i < t->n_outputs && !t->why[0]; i++) {
         const qn_tensor *a = &t->first[i], *b = &t->outputs[i];
 
+        if (t->drawn) continue;
         if (a->dtype == b->dtype && a->rank == b->rank && a->bytes == b->bytes &&
             memcmp(a->dims, b->dims, sizeof a->dims[0] * (size_t)a->rank) == 0 &&
             (a->bytes == 0 || memcmp(a->data, b->data, a->bytes) == 0))
@@ -272,8 +275,10 @@ static const char *known_bad(const char *name)
 {
     static const char *const skips[][2] = {
 #define QN_SKIP(test, why) { test, why },
+#define QN_DRAWN(test)
 #include "tests/conformance/skips.def"
 #undef QN_SKIP
+#undef QN_DRAWN
     };
 
     for (size_t i = 0; i < sizeof skips / sizeof skips[0]; i++)
@@ -281,9 +286,24 @@ static const char *known_bad(const char *name)
     return NULL;
 }
 
+static bool is_drawn(const char *name)
+{
+    static const char *const drawn[] = {
+#define QN_SKIP(test, why)
+#define QN_DRAWN(test) test,
+#include "tests/conformance/skips.def"
+#undef QN_SKIP
+#undef QN_DRAWN
+    };
+
+    for (size_t i = 0; i < sizeof drawn / sizeof drawn[0]; i++)
+        if (strcmp(drawn[i], name) == 0) return true;
+    return false;
+}
+
 static void run_test(int root, const char *folder, const char *name, const options *o, counts *c)
 {
-    test t = { 0 };
+    test t = { .drawn = is_drawn(name) };
     struct dirent **sets = NULL;
     qn_error err = { 0 };
     int dir = openat(root, folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC), n = dir < 0 ? -1 : scandirat(dir, ".", &sets, is_set, alphasort);
@@ -301,6 +321,9 @@ static void run_test(int root, const char *folder, const char *name, const optio
         printf("FAIL %s: %s%s%s\n", name, st != QN_OK ? qn_status_text(st) : t.why, st != QN_OK ? ": " : "",
                st != QN_OK ? err.message : "");
         c->fail++;
+    } else if (t.drawn) {
+        printf("drawn %s\n", name);
+        c->drawn++;
     } else {
         printf("pass %s%s\n", name, o->verbose && qn_model_rows_independent(t.model) ? " (rows independent)" : "");
         c->pass++;
@@ -345,8 +368,9 @@ static bool run_folder(const char *path, const options *o, counts *total)
     }
     free(tests);
     close(root);
-    printf("%s: %d pass, %d fail, %d skip\n", path, c.pass, c.fail, c.skip);
+    printf("%s: %d pass, %d drawn, %d fail, %d skip\n", path, c.pass, c.drawn, c.fail, c.skip);
     total->pass += c.pass;
+    total->drawn += c.drawn;
     total->fail += c.fail;
     total->skip += c.skip;
     return true;
@@ -383,6 +407,6 @@ int main(int argc, char **argv)
     }
     for (int i = 0; i < n_dirs; i++)
         if (!run_folder(argv[1 + i], &o, &total)) return 2;
-    printf("%d pass, %d fail, %d skip\n", total.pass, total.fail, total.skip);
+    printf("%d pass, %d drawn, %d fail, %d skip\n", total.pass, total.drawn, total.fail, total.skip);
     return total.fail > 0;
 }

@@ -74,6 +74,7 @@ static bool inference_only(const qn_pass *p, const qn_node *bn)
 {
     for (int32_t i = 1; i < bn->n_out; i++)
         if (bn->out[i] != QN_NONE && qn_uses_count(&p->uses, bn->out[i]) > 0) return false;
+    if (bn->opset < 9 && qn_node_int(bn, "spatial", 1) == 0) return false; /* statistics of every place, not of a channel */
     return qn_node_int(bn, "training_mode", 0) == 0 && bn->out[0] != QN_NONE;
 }
 

@@ -194,24 +194,40 @@ static qn_status resize(qn_pass *p, qn_node_id id, const rule *r, qn_error *err)
     return QN_OK;
 }
 
+/* Outputs after the first, before opset 14, ask for training: not if nobody reads them. */
+static void forget_unread(qn_pass *p, qn_node *n)
+{
+    while (n->n_out > 1) {
+        const qn_value_id v = n->out[n->n_out - 1];
+
+        if (v != QN_NONE && qn_uses_count(&p->uses, v) > 0) return;
+        if (v != QN_NONE) p->g->values[v].producer = QN_NONE;
+        n->n_out--;
+    }
+}
+
 static qn_status batchnorm(qn_pass *p, qn_node_id id, const rule *r, qn_error *err)
 {
     qn_node *n = node_of(p, id);
 
-    if (qn_node_int(n, "spatial", 1) == 0)
-        return qn_error_set(err, QN_ERR_UNSUPPORTED, "node %.60s: BatchNormalization with spatial = 0 is unsupported", n->name);
-    for (int32_t i = 1; i < n->n_out; i++)
-        if (n->out[i] != QN_NONE && qn_uses_count(&p->uses, n->out[i]) > 0)
-            return qn_error_set(err, QN_ERR_UNSUPPORTED,
-                                "node %.60s: BatchNormalization in training mode (opset %" PRId64 ") is unsupported", n->name, n->opset);
-    for (int32_t i = 1; i < n->n_out; i++)
-        if (n->out[i] != QN_NONE) p->g->values[n->out[i]].producer = QN_NONE;
-    n->n_out = n->n_out > 1 ? 1 : n->n_out;
+    (void)r;
+    (void)err;
     qn_pass_drop_attr(n, "spatial");
     qn_pass_drop_attr(n, "is_test");
     qn_pass_drop_attr(n, "consumed_inputs");
-    (void)r;
     return QN_OK;
+}
+
+/* Old forms that newer opsets cannot say: BatchNormalization in training or with statistics of every place, and Dropout whose mask has
+ * the dtype of its data. Their ops read the old opset. */
+static bool stays(const qn_pass *p, const qn_node *n)
+{
+    bool read = false;
+
+    if (!qn_op_index_find(&p->ops, "", n->op_type, n->opset, NULL)) return false;
+    for (int32_t i = 1; i < n->n_out; i++) read = read || (n->out[i] != QN_NONE && qn_uses_count(&p->uses, n->out[i]) > 0);
+    if (qn_pass_is(n, "BatchNormalization")) return n->opset < 14 && (read || (n->opset < 9 && qn_node_int(n, "spatial", 1) == 0));
+    return qn_pass_is(n, "Dropout") && n->opset < 10 && read;
 }
 
 /* Before opset 7 the second input lined up at `axis`; now it needs dimensions of 1 behind it. */
@@ -307,7 +323,7 @@ static const rule *rule_for(const qn_pass *p, const qn_node *n)
     for (size_t i = 0; i < sizeof rules / sizeof rules[0]; i++) {
         const rule *r = &rules[i];
 
-        if (n->opset <= r->until && qn_pass_is(n, r->op))
+        if (n->opset <= r->until && qn_pass_is(n, r->op) && !stays(p, n))
             return qn_op_index_find(&p->ops, "", r->now_op ? r->now_op : r->op, r->now, NULL) ? r : NULL;
     }
     return NULL;
@@ -473,6 +489,7 @@ static qn_status one(qn_pass *p, qn_node_id id, qn_error *err)
     if (has_subgraph(n)) return unsupported(n, err);
     if (qn_pass_is(n, "Constant")) return constant(p, id, err);
     if (old_softmax(n) && qn_node_in(n, 0) != QN_NONE && qn_node_out(n, 0) != QN_NONE) return softmax(p, id, err);
+    if (qn_pass_is(n, "BatchNormalization") && n->opset < 14) forget_unread(p, n);
     r = rule_for(p, n);
     if (r) st = r->fn(p, id, r, err);
     if (st != QN_OK) return st;

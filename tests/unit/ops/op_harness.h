@@ -50,6 +50,7 @@ typedef struct op_test {
     qn_known *out_known[OP_MAX_IO];
     qn_tensor out[OP_MAX_IO]; /* owned, what the last run gave */
     unsigned cpu;             /* best instruction set to try; default: this machine's */
+    uint64_t serial;          /* of the run, for random ops */
     const char *kernel;       /* the choice on `cpu` */
     qn_store *store;
     void *blobs[OP_MAX_BLOBS];
@@ -382,7 +383,7 @@ static inline qn_status op_run_once(op_test *t, unsigned cpu, qn_team *team, boo
     qn_tensor in[OP_MAX_IO], out[OP_MAX_IO];
     qn_weight *weights[OP_MAX_IO] = { NULL };
     qn_lower lo = { .arena = &t->graph.arena, .store = t->store, .cpu = cpu, .team_size = qn_team_size(team), .node = &t->node };
-    qn_run r = { .node = &t->node, .team = team, .cpu = cpu };
+    qn_run r = { .node = &t->node, .team = team, .cpu = cpu, .serial = t->serial };
     char *scratch = NULL;
     qn_status st = QN_OK;
 

@@ -544,6 +544,33 @@ static void begin_cast(op_test *t, qn_dtype to)
     op_attr_int(t, "to", onnx_number[to]);
 }
 
+static void cast_before_6_names_its_dtype(void **state)
+{
+    static const struct {
+        const char *name;
+        qn_dtype dtype;
+    } names[] = { { "FLOAT", QN_F32 },   { "UINT8", QN_U8 },   { "INT8", QN_I8 },    { "UINT16", QN_U16 },
+                  { "INT16", QN_I16 },   { "INT32", QN_I32 },  { "INT64", QN_I64 },  { "BOOL", QN_BOOL },
+                  { "FLOAT16", QN_F16 }, { "DOUBLE", QN_F64 }, { "UINT32", QN_U32 }, { "UINT64", QN_U64 } };
+    const float x[] = { 1 };
+    op_test t;
+
+    (void)state;
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        op_begin(&t, &qn_op_cast, 1);
+        op_attr_str(&t, "to", names[i].name);
+        op_in_f32(&t, x, 1, 1);
+        assert_int_equal(op_run(&t, 1, NULL), QN_OK);
+        assert_int_equal(t.out[0].dtype, names[i].dtype);
+        op_end(&t);
+    }
+    op_begin(&t, &qn_op_cast, 1);
+    op_attr_str(&t, "to", "COMPLEX64");
+    op_in_f32(&t, x, 1, 1);
+    assert_int_equal(op_run(&t, 1, NULL), QN_ERR_UNSUPPORTED);
+    op_end(&t);
+}
+
 static void small_numbers_survive_every_cast(void **state)
 {
     const int64_t dims[1] = { 300 };
@@ -812,6 +839,7 @@ int main(void)
         cmocka_unit_test(integers_keep_their_dtype_in_abs_neg_sign_and_relu),
         cmocka_unit_test(clip_bounds_are_optional_and_of_every_dtype),
         cmocka_unit_test(prelu_slope_belongs_to_channels_before_opset_7),
+        cmocka_unit_test(cast_before_6_names_its_dtype),
         cmocka_unit_test(small_numbers_survive_every_cast),
         cmocka_unit_test(reals_become_integers_by_cutting_and_saturating),
         cmocka_unit_test(f64_is_rounded_once_on_its_way_to_half_precision),
