@@ -1,7 +1,8 @@
 /* core/ops/affinegrid.c - AffineGrid: where GridSample shall look when a picture is turned, scaled and moved.
  * Spec   ONNX AffineGrid 20 on. theta [n, 2, 3] with size (n, c, h, w) -> [n, h, w, 2]; theta [n, 3, 4] with (n, c, d, h, w) ->
  *        [n, d, h, w, 3]. Coordinates x first.
- * Value  theta (x, y, [z,] 1) in double, rounded once. Place i of n along an axis: align_corners: -1 + 2 i / (n - 1), and -1 for n = 1;
+ * Value  theta (x, y, [z,] 1) in double, rounded once. Place i of n along an axis: align_corners: -1 + 2 i / (n - 1), and 0 for n = 1, as
+ *        PyTorch has it (ONNX says nothing);
  *        else (2 i + 1) / n - 1.
  * Grad   theta: the sum over the places of dgrid times their coordinates. */
 #include "core/ops/elem.h"
@@ -47,7 +48,7 @@ static qn_status grid_infer(qn_infer *c, qn_error *err)
 static double place(int64_t i, int64_t n, bool align)
 {
     if (!align) return (double)(2 * i + 1) / (double)n - 1;
-    return n > 1 ? 2 * (double)i / (double)(n - 1) - 1 : -1;
+    return n > 1 ? 2 * (double)i / (double)(n - 1) - 1 : 0;
 }
 
 typedef struct job {

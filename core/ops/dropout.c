@@ -23,9 +23,6 @@ static qn_status dropout_infer(qn_infer *c, qn_error *err)
 
 static void dropout_rows(const qn_infer *c, const int32_t *in_axis, int32_t *out_axis)
 {
-    int64_t train = 0;
-
-    if (c->node->opset >= 12 && qn_infer_has(c, 2) && (!qn_move_known_at(c, 2, 0, &train) || train)) return; /* row 0 draws first */
     for (int32_t i = 0; i < c->node->n_out; i++) out_axis[i] = in_axis[0];
 }
 
@@ -123,8 +120,8 @@ const qn_op qn_op_dropout_1 = {
     .rows = dropout_rows,
     .run = dropout_run,
 };
+/* No view: training_mode is looked at when it runs. No rows: where an element lies decides whether it is dropped. */
 const qn_op qn_op_dropout = {
-    /* no view: training_mode is looked at when it runs */
     .name = "Dropout",
     .domain = "",
     .since = 12,
@@ -134,6 +131,5 @@ const qn_op qn_op_dropout = {
     .max_out = 2,
     .flags = QN_OP_INPLACE | QN_OP_RANDOM,
     .infer = dropout_infer,
-    .rows = dropout_rows,
     .run = dropout_run,
 };

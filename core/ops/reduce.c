@@ -1,7 +1,7 @@
 /* core/ops/reduce.c - ReduceSum, ReduceMean, ReduceMax, ReduceMin, ReduceProd, ReduceSumSquare, ReduceL1, ReduceL2, ReduceLogSum,
  * ReduceLogSumExp.
  * Spec   ONNX 1 on: axes an attribute, then an input (ReduceSum from 13, the others from 18); no axes: all of them, unless
- *        noop_with_empty_axes says none. keepdims (default 1) leaves reduced axes as 1.
+ *        noop_with_empty_axes says none; then the elements are still squared, or their logarithm taken. keepdims (default 1) leaves reduced axes as 1.
  * Value  reals by 16 lanes and a tree (kernels/reduce), f16 and bf16 in f32, rounded once; integers wrap.
  *        ReduceMean of integers is cut. ReduceLogSumExp subtracts the maximum first. A NaN gives NaN, in Max and Min too.
  *        Over nothing: 0 for sums, 1 for products, NaN for means, the end of the dtype for Max and Min.
@@ -347,6 +347,12 @@ static void reduce(qn_run *r, const reduction *kind, uint32_t mask)
     }
 }
 
+/* One element comes out as it went in. */
+static bool is_plain(const reduction *k)
+{
+    return !k->exps && k->post <= POST_MEAN && k->base != QN_REDUCE_SUM_SQ && k->base != QN_REDUCE_SUM_ABS;
+}
+
 static qn_status run(qn_run *r, const reduction *kind, qn_error *err)
 {
     const qn_tensor *x = &r->in[0];
@@ -366,7 +372,7 @@ static qn_status run(qn_run *r, const reduction *kind, qn_error *err)
             dims[rank++] = 1;
     }
     if ((st = qn_move_output(r, 0, x->dtype, rank, dims, err)) != QN_OK) return st;
-    if (axes.n == 0 && mask == 0 && qn_node_int(r->node, "noop_with_empty_axes", 0) != 0) return qn_move_same_bytes(r, err);
+    if (mask == 0 && is_plain(kind)) return qn_move_same_bytes(r, err);
     reduce(r, kind, mask);
     return QN_OK;
 }

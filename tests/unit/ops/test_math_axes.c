@@ -219,6 +219,37 @@ static void no_axes_means_all_or_none(void **state)
     }
 }
 
+static void no_axes_at_all_still_square_and_take_logarithms(void **state)
+{
+    const float x[] = { -2, 0.5f, 3, 1 };
+    static const struct {
+        const qn_op *op;
+        float want[4];
+    } cases[] = {
+        { &qn_op_reduce_sum, { -2, 0.5f, 3, 1 } },         { &qn_op_reduce_mean, { -2, 0.5f, 3, 1 } },
+        { &qn_op_reduce_max, { -2, 0.5f, 3, 1 } },         { &qn_op_reduce_prod, { -2, 0.5f, 3, 1 } },
+        { &qn_op_reduce_l1, { 2, 0.5f, 3, 1 } },           { &qn_op_reduce_l2, { 2, 0.5f, 3, 1 } },
+        { &qn_op_reduce_sum_square, { 4, 0.25f, 9, 1 } },  { &qn_op_reduce_log_sum, { NAN, -0.693147f, 1.098612f, 0 } },
+        { &qn_op_reduce_log_sum_exp, { -2, 0.5f, 3, 1 } },
+    };
+    op_test t;
+
+    (void)state;
+    for (size_t i = 0; i < 2 * sizeof cases / sizeof cases[0]; i++) {
+        op_begin(&t, cases[i / 2].op, 18);
+        op_attr_int(&t, "noop_with_empty_axes", 1);
+        op_in_f32(&t, x, 2, 2, 2);
+        if (i % 2) op_in_i64(&t, (const int64_t[]){ 0 }, 1, 0); /* left out, or empty */
+        assert_int_equal(op_run(&t, 1, NULL), QN_OK);
+        for (int k = 0; k < 4; k++) {
+            const float want = cases[i / 2].want[k], y = op_out_f32(&t, 0)[k];
+
+            assert_true(isnan(want) ? isnan(y) : fabsf(y - want) < 1e-6f);
+        }
+        op_end(&t);
+    }
+}
+
 static void axes_that_do_not_fit_are_refused(void **state)
 {
     const float x[] = { 1, 2 };
@@ -494,6 +525,7 @@ int main(void)
         cmocka_unit_test(integer_reductions_wrap_and_cut),
         cmocka_unit_test(reducing_nothing_has_a_neutral_answer),
         cmocka_unit_test(no_axes_means_all_or_none),
+        cmocka_unit_test(no_axes_at_all_still_square_and_take_logarithms),
         cmocka_unit_test(axes_that_do_not_fit_are_refused),
         cmocka_unit_test(axes_known_only_at_run_time_leave_the_sizes_open),
         cmocka_unit_test(a_product_of_known_sizes_is_known),

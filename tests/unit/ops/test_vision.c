@@ -49,6 +49,22 @@ static void three_axes_come_out_x_first(void **state)
     op_end(&t);
 }
 
+static void a_single_place_lies_in_the_middle(void **state)
+{
+    const float theta[6] = { 1, 0, 0.25f, 0, 1, 0.5f };
+
+    (void)state;
+    for (int align = 0; align < 2; align++) {
+        op_begin(&t, &qn_op_affine_grid, 20);
+        op_attr_int(&t, "align_corners", align);
+        op_in_f32(&t, theta, 3, 1, 2, 3);
+        op_in_i64(&t, (const int64_t[]){ 1, 1, 1, 1 }, 1, 4);
+        assert_int_equal(op_run(&t, 1, NULL), QN_OK);
+        assert_memory_equal(t.out[0].data, ((const float[]){ 0.25f, 0.5f }), 8);
+        op_end(&t);
+    }
+}
+
 static void a_size_that_does_not_fit_theta_is_refused(void **state)
 {
     static const int64_t sizes[][5] = { { 2, 1, 3, 3 }, { 1, 1, -1, 3 }, { 1, 1, 2, 2, 2 }, { 1, 1, 2 } };
@@ -208,10 +224,15 @@ static void offsets_beyond_all_bounds_read_nothing(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(the_identity_names_the_middle_of_every_place), cmocka_unit_test(three_axes_come_out_x_first),
-        cmocka_unit_test(a_size_that_does_not_fit_theta_is_refused),    cmocka_unit_test(cells_of_a_region_give_their_largest_value),
-        cmocka_unit_test(regions_that_cannot_be_are_refused),           cmocka_unit_test(taps_look_where_the_offsets_say),
-        cmocka_unit_test(offsets_of_another_shape_are_refused),         cmocka_unit_test(offsets_beyond_all_bounds_read_nothing),
+        cmocka_unit_test(the_identity_names_the_middle_of_every_place),
+        cmocka_unit_test(three_axes_come_out_x_first),
+        cmocka_unit_test(a_single_place_lies_in_the_middle),
+        cmocka_unit_test(a_size_that_does_not_fit_theta_is_refused),
+        cmocka_unit_test(cells_of_a_region_give_their_largest_value),
+        cmocka_unit_test(regions_that_cannot_be_are_refused),
+        cmocka_unit_test(taps_look_where_the_offsets_say),
+        cmocka_unit_test(offsets_of_another_shape_are_refused),
+        cmocka_unit_test(offsets_beyond_all_bounds_read_nothing),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
