@@ -483,7 +483,7 @@ static void rows_are_proved_apart_exactly_when_they_are(void **state)
         { &qn_op_lrn, 13, "size", 3, 0, 0 },
         { &qn_op_lrn, 13, "size", 3, 1, QN_ROWS_MIXED },
         { &qn_op_cast, 13, "to", 6, 0, 0 },
-        { &qn_op_dropout, 13, "", 0, 0, 0 },
+        { &qn_op_dropout_1, 11, "", 0, 0, 0 },
     };
     const float x[24] = { 0 };
 
