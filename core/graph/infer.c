@@ -239,7 +239,73 @@ static void merge(qn_type *declared, const qn_type *found)
     for (int32_t d = 0; d < rank; d++) declared->dims[d] = QN_DIM_UNKNOWN;
 }
 
+qn_graph *qn_node_subgraph(const qn_node *n, int32_t i)
+{
+    for (int32_t k = 0; k < n->n_attrs; k++) {
+        const qn_attr *a = &n->attrs[k];
+        int64_t n_graphs = a->type == QN_ATTR_GRAPH ? 1 : a->type == QN_ATTR_GRAPHS ? a->n : 0;
+
+        if (i < n_graphs) return a->type == QN_ATTR_GRAPH ? a->g : a->graphs[i];
+        i -= (int32_t)n_graphs;
+    }
+    return NULL;
+}
+
+qn_status qn_inferer_enter(qn_inferer *x, qn_node_id id, bool exact, qn_error *err)
+{
+    const qn_node *n = &x->g->nodes[id];
+    gathered o;
+    qn_status st = gather(x, n, &o, err);
+    qn_infer c = { .graph = x->g, .node = n, .dims = x->g->dims, .arena = &x->g->arena };
+    qn_graph *sub;
+
+    if (st != QN_OK) return st;
+    c.in = o.in;
+    c.in_known = o.known;
+    c.in_const = (const qn_tensor *const *)o.consts;
+    for (int32_t i = 0; (sub = qn_node_subgraph(n, i)) && st == QN_OK; i++) {
+        for (int32_t k = 0; k < sub->n_captures; k++) {
+            const qn_value *from = &x->g->values[sub->captures[k].outer];
+            qn_value *to = &sub->values[sub->captures[k].inner];
+
+            to->type = from->type;
+            to->known = from->known; /* of the outer graph's arena, which lives longer */
+        }
+        for (int32_t k = 0; k < sub->n_inputs; k++) sub->values[sub->inputs[k]].known = NULL;
+        st = n->op->enter ? n->op->enter(&c, sub, exact, err)
+                          : qn_error_set(err, QN_ERR_INVALID, "a graph attribute that %s does not have", n->op_type);
+        if (st != QN_OK) qn_error_prefix(err, "node %.60s (%.40s)", n->name, n->op_type);
+    }
+    return st;
+}
+
+/* Sizes that an iteration changes are unknown from the second try on. Deep nests start there: two tries a level would double the work with
+ * every level. */
+static qn_status infer_subgraphs(qn_inferer *x, qn_node_id id, qn_error *err)
+{
+    const qn_node *n = &x->g->nodes[id];
+    bool exact = !x->g->outer || !x->g->outer->outer, again;
+    qn_graph *sub;
+    qn_status st;
+
+    do {
+        st = qn_inferer_enter(x, id, exact, err);
+        for (int32_t i = 0; (sub = qn_node_subgraph(n, i)) && st == QN_OK; i++) st = qn_graph_infer(sub, err);
+        again = exact && st == QN_OK && !qn_op_carried_hold(n);
+        exact = false;
+    } while (again);
+    return st;
+}
+
 qn_status qn_inferer_node(qn_inferer *x, qn_node_id id, qn_error *err)
+{
+    qn_status st = QN_OK;
+
+    if (x->g->nodes[id].op && (x->g->nodes[id].op->flags & QN_OP_CONTROL)) st = infer_subgraphs(x, id, err);
+    return st == QN_OK ? qn_inferer_outputs(x, id, err) : st;
+}
+
+qn_status qn_inferer_outputs(qn_inferer *x, qn_node_id id, qn_error *err)
 {
     const qn_node *n = &x->g->nodes[id];
     gathered o;

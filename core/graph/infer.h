@@ -48,6 +48,13 @@ qn_status qn_inferer_node(qn_inferer *x, qn_node_id id, qn_error *err);
 /* Would this node, which is not in the graph (yet), infer to the type that value `like` has (dtype, rank, no provable difference)? */
 bool qn_inferer_accepts(qn_inferer *x, const qn_node *n, qn_value_id like);
 
+/* Types of the inputs and captures of every subgraph of a node whose own inputs are inferred. */
+qn_status qn_inferer_enter(qn_inferer *x, qn_node_id id, bool exact, qn_error *err);
+/* qn_inferer_node() without looking into subgraphs, which are inferred already. */
+qn_status qn_inferer_outputs(qn_inferer *x, qn_node_id id, qn_error *err);
+/* The i-th subgraph of n, in the order of its attributes; NULL past the last. */
+qn_graph *qn_node_subgraph(const qn_node *n, int32_t i);
+
 /* Type and known of one constant. */
 qn_status qn_inferer_source(qn_inferer *x, qn_value_id v, qn_error *err);
 

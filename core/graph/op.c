@@ -192,3 +192,19 @@ qn_status qn_infer_broadcast(const qn_infer *c, const qn_type *a, const qn_type 
     memcpy(out->dims, dims, sizeof dims[0] * (size_t)rank);
     return QN_OK;
 }
+
+bool qn_op_carried_hold(const qn_node *n)
+{
+    int32_t in = 0, out = 0, count = n->op->carried ? n->op->carried(n, &in, &out) : 0;
+    const qn_graph *body = qn_node_subgraph(n, 0);
+
+    for (int32_t i = 0; i < count; i++) {
+        const qn_type *a = &body->values[body->inputs[in + i]].type, *b = &body->values[body->outputs[out + i]].type;
+
+        if (a->kind != QN_KIND_TENSOR || a->rank < 0) continue;
+        if (a->rank != b->rank || memcmp(a->dims, b->dims, (size_t)a->rank * sizeof a->dims[0]) != 0) return false;
+        for (int32_t d = 0; d < a->rank; d++)
+            if (a->dims[d] == QN_DIM_UNKNOWN) return false;
+    }
+    return true;
+}

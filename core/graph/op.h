@@ -101,6 +101,27 @@ qn_items *qn_run_new_items(qn_run *r, int32_t i);
 /* What boxes are made with. */
 qn_meter *qn_run_meter(qn_run *r);
 
+/* -- control flow --------------------------------------------------------------------------------------------------------- */
+
+/* A node with subgraphs has, once lowered, the values they capture as further inputs behind its own: those of the first graph attribute
+ * in the order of qn_graph.captures, then those of the second. */
+
+/* Set the types of the inputs of `sub`, a subgraph of c->node, from c->in. exact: sizes as they come in the first time; otherwise
+ * only what every iteration keeps: kind, dtype and rank of what is carried. */
+typedef qn_status qn_enter_fn(const qn_infer *c, qn_graph *sub, bool exact, qn_error *err);
+
+/* How many values an iteration of n's body hands to the next: inputs *in, *in + 1, .. of the body are its outputs *out, *out + 1, .. */
+typedef int32_t qn_carried_fn(const qn_node *n, int32_t *in, int32_t *out);
+/* True if everything carried is inferred to leave the body with the sizes it came in with. */
+bool qn_op_carried_hold(const qn_node *n);
+
+/* Run `sub` on its inputs (captures are found by the runner). in [n_inputs of sub], items [n_inputs] or NULL where all are tensors.
+ * turn, 0 or 1: which of two memories it runs in, so that one iteration can read what the other left.
+ * Fails with what its steps fail with, or QN_ERR_LIMIT: too many steps. */
+qn_status qn_run_sub(qn_run *r, const qn_graph *sub, int32_t turn, const qn_tensor *in, const qn_items *const *items, qn_error *err);
+/* Output i of its last run in `turn`, valid until the next one there: a tensor, or items (then the tensor has dtype NONE). */
+void qn_run_sub_output(const qn_run *r, const qn_graph *sub, int32_t turn, int32_t i, qn_tensor *t, const qn_items **items);
+
 /* -- rows ----------------------------------------------------------------------------------------------------------------- */
 
 #define QN_ROWS_NONE  (-1) /* the value does not depend on the rows: the same for every batch */
@@ -136,8 +157,10 @@ struct qn_op {
     int32_t min_in, max_in, min_out, max_out;
     unsigned flags;
     qn_infer_fn *infer;
-    qn_rows_fn *rows;   /* NULL: never proved independent */
-    qn_lower_fn *lower; /* NULL: nothing to prepare */
+    qn_enter_fn *enter;     /* QN_OP_CONTROL only */
+    qn_carried_fn *carried; /* QN_OP_CONTROL only; NULL: nothing is carried */
+    qn_rows_fn *rows;       /* NULL: never proved independent */
+    qn_lower_fn *lower;     /* NULL: nothing to prepare */
     qn_run_fn *run;
     qn_grad_fn *grad;    /* NULL: no gradient yet */
     const char *kernels; /* kernel families it uses, for docs: "gemm", "eltwise", ... or NULL */

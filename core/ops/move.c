@@ -273,7 +273,7 @@ qn_status qn_move_output(qn_run *r, int32_t i, qn_dtype dtype, int32_t rank, con
     bool same;
 
     if (!qn_move_wants(r, i)) return QN_OK;
-    same = o->dtype == dtype && o->rank == rank && memcmp(o->dims, dims, (size_t)rank * sizeof *dims) == 0;
+    same = o->dtype == dtype && o->rank == rank && (rank == 0 || memcmp(o->dims, dims, (size_t)rank * sizeof *dims) == 0);
     if (same && (o->data || qn_tensor_count(o) == 0)) return QN_OK;
     if (!o->data) return qn_run_output(r, i, dtype, rank, dims, 0, err);
     return qn_error_set(err, QN_ERR_SHAPE, "output %" PRId32 " is %s, the plan expected %s", i,

@@ -21,6 +21,7 @@ static qn_limits limits_or_defaults(const qn_limits *l)
     if (!out.plan_bytes) out.plan_bytes = (uint64_t)64 << 20;
     if (!out.n_nodes) out.n_nodes = 100000;
     if (!out.depth) out.depth = 32;
+    if (!out.loop_steps) out.loop_steps = 5000000;
     return out;
 }
 
@@ -146,6 +147,7 @@ static int32_t write_key(const qn_model *m, const qn_tensor *shapes, int64_t cap
 {
     int32_t n = 0;
 
+    words[n++] = 0; /* the main graph */
     words[n++] = team_size;
     words[n++] = capacity > 0 ? capacity : -1;
     for (int32_t i = 0; i < m->n_inputs; i++) {
@@ -193,7 +195,7 @@ static qn_status find_or_make(qn_model *m, const qn_tensor *shapes, int64_t capa
 
 qn_status qn_model_plan(qn_model *m, const qn_tensor *shapes, int64_t rows, int team_size, qn_plan **out, qn_error *err)
 {
-    int64_t *words = calloc(2 + (size_t)m->n_inputs * (QN_MAX_RANK + 1), sizeof *words);
+    int64_t *words = calloc(3 + (size_t)m->n_inputs * (QN_MAX_RANK + 1), sizeof *words);
     bool free_rows = rows >= 0 && atomic_load_explicit(&m->batch_free, memory_order_relaxed);
     qn_status st = QN_OK;
 
@@ -213,6 +215,40 @@ qn_status qn_model_plan(qn_model *m, const qn_tensor *shapes, int64_t rows, int 
     free(words);
     /* What the plan needs is packed by now: the decompressed file need not be held beside it. */
     if (m->info.source->trim) m->info.source->trim(m->info.source);
+    return st;
+}
+
+qn_status qn_model_plan_sub(qn_model *m, const qn_graph *g, int32_t n, const qn_value_id *ids, const qn_tensor *shapes, int team_size,
+                            qn_plan **out, qn_error *err)
+{
+    int64_t *words = calloc(3 + (size_t)n * (QN_MAX_RANK + 1), sizeof *words);
+    qn_plan_request rq = { .graph = g,
+                           .store = m->store,
+                           .cpu = m->cpu,
+                           .bits = m->bits,
+                           .arena_limit = m->limits.arena_bytes,
+                           .team_size = team_size,
+                           .n_inputs = n,
+                           .inputs = ids,
+                           .shapes = shapes };
+    bool batch_free;
+    qn_status st = QN_OK;
+
+    *out = NULL;
+    if (!words) return qn_error_set(err, QN_ERR_NOMEM, "plan key of %" PRId32 " inputs", n);
+    words[rq.key.n++] = (int64_t)(intptr_t)g; /* graphs live as long as the model */
+    words[rq.key.n++] = team_size;
+    for (int32_t i = 0; i < n; i++) {
+        words[rq.key.n++] = shapes[i].rank * QN_DTYPE_COUNT + (int64_t)shapes[i].dtype;
+        for (int32_t d = 0; d < shapes[i].rank; d++) words[rq.key.n++] = shapes[i].dims[d];
+    }
+    rq.key.words = words;
+    *out = qn_plan_cache_find(&m->cache, &rq.key);
+    if (!*out) {
+        st = qn_plan_make(&rq, out, &batch_free, err);
+        if (st == QN_OK) *out = qn_plan_cache_add(&m->cache, *out);
+    }
+    free(words);
     return st;
 }
 

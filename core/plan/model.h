@@ -33,6 +33,7 @@ struct qn_model {
     qn_weight **input_default; /* [n_inputs] of an optional port, borrowed from the import graph; else NULL */
     qn_value_id *kept;         /* [n_kept] values to show after a run, all_values only */
     int32_t n_kept;
+    bool has_items; /* some port is no tensor */
     bool rows_independent;
     atomic_bool batch_free; /* false once a plan was found that only numbers settle */
     qn_plan_cache cache;
@@ -52,6 +53,10 @@ qn_status qn_model_check_inputs(const qn_model *m, const qn_tensor *inputs, int6
 
 /* The plan for these shapes (data is not looked at), one reference for the caller, from the cache or new. */
 qn_status qn_model_plan(qn_model *m, const qn_tensor *shapes, int64_t rows, int team_size, qn_plan **out, qn_error *err);
+
+/* The same for a subgraph of the lowered graph: exact shapes of its inputs and captures, values `ids`; dtype NONE for what is no tensor. */
+qn_status qn_model_plan_sub(qn_model *m, const qn_graph *g, int32_t n, const qn_value_id *ids, const qn_tensor *shapes, int team_size,
+                            qn_plan **out, qn_error *err);
 
 /* Shapes of the ports with every free dimension set to free_dim. False if a rank is not known. */
 bool qn_model_default_shapes(const qn_model *m, int64_t free_dim, qn_tensor *shapes);

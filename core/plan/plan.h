@@ -24,7 +24,7 @@ typedef enum qn_home {
     QN_HOME_INPUT,    /* the caller's memory */
     QN_HOME_CONST,    /* a weight */
     QN_HOME_ARENA,    /* at a fixed offset of the session's arena */
-    QN_HOME_SLAB,     /* size known only at run time: memory of its own in the session */
+    QN_HOME_SLAB,     /* size known only at run time, or no tensor: memory of its own in the session */
 } qn_home;
 
 /* An integer tensor that inference knows: written once when a session is bound, never computed. */
@@ -34,6 +34,7 @@ typedef struct qn_plan_known {
 } qn_plan_known;
 
 typedef struct qn_plan_value {
+    qn_kind kind; /* what is no TENSOR is never fixed, and has no tensor at run time */
     qn_dtype dtype;
     int32_t rank;            /* -1: not known before the run */
     int64_t c0[QN_MAX_RANK]; /* dimension = c0 + c1 * rows; c0 -1 and c1 0: not known before the run */
@@ -95,6 +96,7 @@ struct qn_plan {
     int32_t n_operands;
     int32_t max_io; /* most inputs or outputs of a step */
     bool dynamic;   /* some step is */
+    bool has_items; /* some value is no tensor */
     size_t arena_bytes;
     uint64_t dense_bytes; /* weights read dense */
     /* links of the model's cache, guarded by its lock */

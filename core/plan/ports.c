@@ -29,10 +29,14 @@ static void fill_const_port(qn_port *p, const char *name, const qn_weight *w)
     p->optional = true;
 }
 
-static qn_status check_kind(const qn_value *v, const char *what, qn_error *err)
+static qn_status port_kind(qn_model *m, const qn_value *v, const char *what, qn_port *p, qn_error *err)
 {
-    if (v->type.kind == QN_KIND_TENSOR) return QN_OK;
-    return qn_error_set(err, QN_ERR_UNSUPPORTED, "%s %.80s is unsupported: not a tensor", what, v->name);
+    m->has_items |= v->type.kind != QN_KIND_TENSOR;
+    p->kind = v->type.kind == QN_KIND_SEQUENCE   ? QN_PORT_SEQUENCE
+              : v->type.kind == QN_KIND_OPTIONAL ? (v->type.of == QN_KIND_SEQUENCE ? QN_PORT_OPTIONAL_SEQUENCE : QN_PORT_OPTIONAL)
+                                                 : QN_PORT_TENSOR;
+    if (v->type.kind != QN_KIND_MAP) return QN_OK;
+    return qn_error_set(err, QN_ERR_UNSUPPORTED, "%s %.80s is unsupported: a map", what, v->name);
 }
 
 static qn_status make_inputs(qn_model *m, qn_error *err)
@@ -46,12 +50,12 @@ static qn_status make_inputs(qn_model *m, qn_error *err)
         qn_status st;
 
         if (v->weight && m->info.ir_version < 4) continue;
-        st = check_kind(v, "input", err);
-        if (st != QN_OK) return st;
         if (v->weight)
             fill_const_port(&m->inputs[at], v->name, v->weight);
         else
             fill_port(&m->inputs[at], v->name, &v->type, g->dims);
+        st = port_kind(m, v, "input", &m->inputs[at], err);
+        if (st != QN_OK) return st;
         id = qn_map_get(&m->lowered->by_name, v->name);
         m->input_values[at] = id >= 0 && !m->lowered->values[id].dead && m->lowered->values[id].is_input ? id : QN_NONE;
         m->input_default[at] = v->weight;
@@ -89,9 +93,8 @@ static qn_status make_outputs(qn_model *m, qn_error *err)
         const qn_value *v = &m->import->values[m->import->outputs[i]], *c = &m->canonical->values[m->canonical->outputs[i]];
         qn_port *p = &m->outputs[i];
         qn_port inferred = { .name = v->name };
-        qn_status st = check_kind(v, "output", err);
+        qn_status st;
 
-        if (st != QN_OK) return st;
         fill_port(p, v->name, &v->type, m->import->dims);
         if (c->weight)
             fill_const_port(&inferred, v->name, c->weight);
@@ -109,6 +112,8 @@ static qn_status make_outputs(qn_model *m, qn_error *err)
                 }
             }
         }
+        st = port_kind(m, v->type.dtype == QN_DTYPE_NONE && c->type.kind != v->type.kind ? c : v, "output", p, err);
+        if (st != QN_OK) return st;
         m->n_outputs++;
     }
     return QN_OK;
@@ -136,7 +141,7 @@ static bool has_batch(const qn_model *m)
 
     for (int32_t i = 0; i < m->n_inputs; i++) {
         if (m->inputs[i].optional) continue;
-        if (m->inputs[i].rank < 1 || m->inputs[i].dims[0] >= 0) return false;
+        if (m->inputs[i].kind != QN_PORT_TENSOR || m->inputs[i].rank < 1 || m->inputs[i].dims[0] >= 0) return false;
         n++;
     }
     return n > 0;
@@ -168,6 +173,7 @@ bool qn_model_default_shapes(const qn_model *m, int64_t free_dim, qn_tensor *sha
     for (int32_t i = 0; i < m->n_inputs; i++) {
         const qn_port *p = &m->inputs[i];
 
+        if (p->kind != QN_PORT_TENSOR) continue;
         if (p->rank < 0) return false;
         shapes[i] = (qn_tensor){ .dtype = p->dtype, .rank = p->rank };
         for (int32_t d = 0; d < p->rank; d++) shapes[i].dims[d] = p->dims[d] >= 0 ? p->dims[d] : free_dim;
@@ -194,9 +200,10 @@ static qn_status check_input(const qn_model *m, int32_t i, const qn_tensor *t, q
     char got[128], want[128];
 
     if (t->dtype == QN_DTYPE_NONE) {
-        if (p->optional) return QN_OK;
+        if (p->optional || p->kind != QN_PORT_TENSOR) return QN_OK;
         return qn_error_set(err, QN_ERR_INVALID, "input %.80s is missing", p->name);
     }
+    if (p->kind != QN_PORT_TENSOR) return qn_error_set(err, QN_ERR_DTYPE, "input %.80s is a tensor, expected a list", p->name);
     if (p->dtype != QN_DTYPE_NONE && t->dtype != p->dtype)
         return qn_error_set(err, QN_ERR_DTYPE, "input %.80s is %s, expected %s", p->name, qn_dtype_name(t->dtype), qn_dtype_name(p->dtype));
     if (t->rank < 0 || t->rank > QN_MAX_RANK) return qn_error_set(err, QN_ERR_SHAPE, "input %.80s has rank %" PRId32, p->name, t->rank);

@@ -30,7 +30,7 @@ static bool can_view(const qn_planner *pl, const qn_node *n)
 
 static uint8_t first_role(qn_planner *pl, const qn_node *n)
 {
-    bool dynamic = false, known = !(n->op->flags & QN_OP_RANDOM);
+    bool dynamic = (n->op->flags & QN_OP_CONTROL) != 0, known = !(n->op->flags & QN_OP_RANDOM);
 
     for (int32_t i = 0; i < n->n_out; i++) {
         if (n->out[i] == QN_NONE) continue;

@@ -65,12 +65,20 @@ static void set_input_type(qn_planner *pl, int32_t input)
 
     if (id == QN_NONE || pl->rq->graph->values[id].weight) return;
     t = &pl->types[id];
+    pl->plan->values[id].home = QN_HOME_INPUT;
+    pl->plan->values[id].input = input;
+    if (pl->rq->graph->values[id].type.kind != QN_KIND_TENSOR) {
+        const qn_type *said = &pl->rq->graph->values[id].type;
+
+        t->kind = said->kind;
+        t->of = said->of;
+        t->dtype = said->dtype;
+        return;
+    }
     t->dtype = shape->dtype;
     t->rank = shape->rank;
     for (int32_t d = 0; d < shape->rank; d++)
         t->dims[d] = d == 0 && pl->rq->capacity > 0 ? pl->rows : qn_dims_const(pl->dims, shape->dims[d]);
-    pl->plan->values[id].home = QN_HOME_INPUT;
-    pl->plan->values[id].input = input;
 }
 
 /* One dimension as numbers; false if it is neither known nor allowed to be unknown. */
@@ -150,7 +158,13 @@ static qn_status number_value(qn_planner *pl, qn_value_id id, qn_error *err)
     qn_plan_value *v = &pl->plan->values[id];
     qn_tensor largest = { 0 };
 
-    if (t->kind != QN_KIND_TENSOR) return qn_error_set(err, QN_ERR_UNSUPPORTED, "value %.80s is unsupported: not a tensor", gv->name);
+    v->kind = t->kind;
+    if (t->kind != QN_KIND_TENSOR) {
+        v->rank = -1;
+        pl->plan->has_items = true;
+        if (pl->rq->capacity > 0) pl->batch_free = false;
+        return QN_OK;
+    }
     v->dtype = t->dtype;
     v->rank = t->rank;
     v->fixed = t->rank >= 0 && t->dtype != QN_DTYPE_NONE;

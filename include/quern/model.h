@@ -25,6 +25,7 @@ typedef struct qn_limits {
     uint64_t plan_bytes;   /* cached plans of one model; default 64 MiB */
     int64_t n_nodes;       /* nodes, subgraphs included; default 100000 */
     int32_t depth;         /* nesting of protobuf messages and subgraphs; default 32 */
+    int64_t loop_steps;    /* steps of subgraphs (If, Loop, Scan) in one run; default 5000000 */
 } qn_limits;
 
 typedef enum qn_bits {
@@ -40,9 +41,17 @@ typedef struct qn_model_options {
     bool all_values; /* keep every value of the lowered graph readable after a run (no arena reuse) */
 } qn_model_options;
 
+typedef enum qn_port_kind {
+    QN_PORT_TENSOR = 0,
+    QN_PORT_SEQUENCE,          /* of tensors of dtype; rank and dims where all have them */
+    QN_PORT_OPTIONAL,          /* a tensor or none */
+    QN_PORT_OPTIONAL_SEQUENCE, /* a sequence or none */
+} qn_port_kind;
+
 /** One input or output as the file declares it. */
 typedef struct qn_port {
     const char *name; /* UTF-8, owned by the model */
+    qn_port_kind kind;
     qn_dtype dtype;
     int32_t rank;                     /* -1: the file does not say */
     int64_t dims[QN_MAX_RANK];        /* -1: not fixed */
@@ -138,6 +147,15 @@ void qn_session_set_team(qn_session *session, qn_team *team);
  *  The same shapes again allocate nothing in static regions.
  *  Fails with QN_ERR_DTYPE, QN_ERR_SHAPE, QN_ERR_RANGE, QN_ERR_LIMIT, QN_ERR_NOMEM, QN_ERR_CANCELLED, QN_ERR_INVALID. */
 qn_status qn_session_run(qn_session *session, const qn_tensor *inputs, qn_tensor *outputs, const qn_run_hooks *hooks, qn_error *err);
+
+/** Give input `input`, whose kind is no tensor, its elements for the runs that follow: copied. In qn_session_run() its place in `inputs`
+ *  has dtype NONE. A sequence is always present; an optional that is not has no elements.
+ *  Fails with QN_ERR_INVALID (no such input, a wrong number of elements), QN_ERR_DTYPE, QN_ERR_SHAPE, QN_ERR_RANGE, QN_ERR_LIMIT,
+ *  QN_ERR_NOMEM; then the input is missing. */
+qn_status qn_session_set_items(qn_session *session, int32_t input, bool present, const qn_tensor *elems, int64_t n, qn_error *err);
+/** Elements of output `output`, whose kind is no tensor, after a run; then element i, a view valid as outputs are (NULL: there is none). */
+qn_status qn_session_items(const qn_session *session, int32_t output, bool *present, int64_t *n, qn_error *err);
+const qn_tensor *qn_session_item(const qn_session *session, int32_t output, int64_t i);
 
 /** Number of values kept by `all_values`, and the i-th one after a run: its name in the file and its tensor (dtype NONE if it has
  *  none: a sequence, or in a branch not taken). */

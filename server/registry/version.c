@@ -15,7 +15,7 @@ void qn_settings_release(qn_model_settings *s)
     s->n_labels = 0;
 }
 
-/* Every input and output has a datatype that the protocols can name: 4-bit integers have none. */
+/* Every input and output is a tensor of a datatype that the protocols can name: 4-bit integers have none. */
 static qn_status ports_have_names(const qn_model *model, qn_error *err)
 {
     const int32_t n_in = qn_model_n_inputs(model), n = n_in + qn_model_n_outputs(model);
@@ -23,6 +23,9 @@ static qn_status ports_have_names(const qn_model *model, qn_error *err)
     for (int32_t i = 0; i < n; i++) {
         const qn_port *p = i < n_in ? qn_model_input(model, i) : qn_model_output(model, i - n_in);
 
+        if (p->kind != QN_PORT_TENSOR)
+            return qn_error_set(err, QN_ERR_UNSUPPORTED, "%s %.64s is a sequence or an optional, which no protocol carries",
+                                i < n_in ? "input" : "output", p->name);
         if (p->dtype == QN_I4 || p->dtype == QN_U4)
             return qn_error_set(err, QN_ERR_UNSUPPORTED, "%s %.64s is %s, which no protocol carries: add a Cast to 8 bits",
                                 i < n_in ? "input" : "output", p->name, qn_dtype_name(p->dtype));

@@ -479,6 +479,22 @@ static bool has_subgraph(const qn_node *n)
     return false;
 }
 
+/* A body becomes canonical before its node is inferred, from types that hold in every iteration: rewriting cannot be taken back. */
+static qn_status subgraphs(qn_pass *p, qn_node_id id, qn_error *err)
+{
+    qn_graph *sub;
+    qn_status st;
+
+    if (!(node_of(p, id)->op->flags & QN_OP_CONTROL)) return unsupported(node_of(p, id), err);
+    qn_pass_sink_constants(p->g, node_of(p, id));
+    st = qn_inferer_enter(&p->infer, id, false, err);
+    for (int32_t i = 0; (sub = qn_node_subgraph(node_of(p, id), i)) && st == QN_OK; i++) {
+        st = qn_pass_canonical_sub(p, sub, err);
+        if (st == QN_OK) st = qn_graph_infer(sub, err);
+    }
+    return st == QN_OK ? qn_inferer_outputs(&p->infer, id, err) : st;
+}
+
 static qn_status one(qn_pass *p, qn_node_id id, qn_error *err)
 {
     const rule *r;
@@ -486,7 +502,6 @@ static qn_status one(qn_pass *p, qn_node_id id, qn_error *err)
     bool variadic;
     qn_status st = QN_OK;
 
-    if (has_subgraph(n)) return unsupported(n, err);
     if (qn_pass_is(n, "Constant")) return constant(p, id, err);
     if (old_softmax(n) && qn_node_in(n, 0) != QN_NONE && qn_node_out(n, 0) != QN_NONE) return softmax(p, id, err);
     if (qn_pass_is(n, "BatchNormalization") && n->opset < 14) forget_unread(p, n);
@@ -506,7 +521,7 @@ static qn_status one(qn_pass *p, qn_node_id id, qn_error *err)
     for (int32_t i = 0; i < n->op->min_in; i++) /* infer functions read required inputs without asking */
         if (n->in[i] == QN_NONE)
             return qn_error_set(err, QN_ERR_INVALID, "node %.60s: input %d of %.40s is left out, but required", n->name, i, n->op_type);
-    return qn_inferer_node(&p->infer, id, err);
+    return has_subgraph(n) ? subgraphs(p, id, err) : qn_inferer_node(&p->infer, id, err);
 }
 
 qn_status qn_pass_normalise(qn_pass *p, qn_error *err)

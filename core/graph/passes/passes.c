@@ -18,6 +18,32 @@ static qn_status run_steps(qn_pass *p, qn_pass_fn *const *s, size_t n, qn_error 
     return st;
 }
 
+qn_status qn_pass_canonical_sub(const qn_pass *outer, qn_graph *sub, qn_error *err)
+{
+    qn_pass p = { .g = sub, .store = outer->store, .cpu = outer->cpu, .bits = outer->bits };
+
+    sub->store = outer->store;
+    return run_steps(&p, canonical, sizeof canonical / sizeof canonical[0], err);
+}
+
+/* All lowered passes on g, then on the graphs inside it. */
+static qn_status lower_graph(const qn_pass *like, qn_graph *g, qn_error *err)
+{
+    qn_pass p = { .g = g, .store = like->store, .cpu = like->cpu, .bits = like->bits };
+    qn_status st;
+
+    g->store = like->store;
+    st = run_steps(&p, lowered, sizeof lowered / sizeof lowered[0], err);
+    for (int32_t i = 0; i < g->n_order && st == QN_OK; i++) {
+        const qn_node *n = &g->nodes[g->order[i]];
+        qn_graph *sub;
+
+        qn_pass_sink_constants(g, n);
+        for (int32_t k = 0; (sub = qn_node_subgraph(n, k)) && st == QN_OK; k++) st = lower_graph(like, sub, err);
+    }
+    return st == QN_OK ? qn_pass_open_captures(g, err) : st;
+}
+
 qn_status qn_graph_canonicalise(const qn_graph *import, qn_store *store, qn_graph **out, qn_error *err)
 {
     qn_pass p = { .store = store, .cpu = 0, .bits = QN_BITS_EXACT };
@@ -47,7 +73,7 @@ qn_status qn_graph_lower(const qn_graph *canonical_graph, qn_store *store, unsig
     if (st != QN_OK) return st;
     p.g->store = store;
     st = qn_graph_infer(p.g, err);
-    if (st == QN_OK) st = run_steps(&p, lowered, sizeof lowered / sizeof lowered[0], err);
+    if (st == QN_OK) st = lower_graph(&p, p.g, err);
     if (st == QN_OK) st = qn_graph_infer(p.g, err); /* of what the passes made */
     if (st == QN_OK) st = qn_graph_verify(p.g, err);
     if (st == QN_OK)

@@ -38,6 +38,14 @@ qn_status qn_pass_fold(qn_pass *p, qn_error *err);         /* fold.c: the rest *
 qn_status qn_pass_batchnorm(qn_pass *p, qn_error *err);    /* batchnorm.c: into Conv */
 qn_status qn_pass_epilogue(qn_pass *p, qn_error *err);     /* epilogue.c: bias, Relu, Clip into Conv, Gemm, MatMul */
 
+/* subgraphs.c */
+/* Captured constants of g become constants of the subgraphs of n. */
+void qn_pass_sink_constants(qn_graph *g, const qn_node *n);
+/* Captures become inputs of the node, behind its own. */
+qn_status qn_pass_open_captures(qn_graph *g, qn_error *err);
+/* passes.c: every canonical pass on one graph nested in another, whose types are set from outside. */
+qn_status qn_pass_canonical_sub(const qn_pass *outer, qn_graph *sub, qn_error *err);
+
 /* -- looking -------------------------------------------------------------------------------------------------------------- */
 
 bool qn_pass_is(const qn_node *n, const char *op_type); /* an ai.onnx op of that name, alive */

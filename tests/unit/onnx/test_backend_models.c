@@ -44,7 +44,17 @@ static void read_tensors(int set, const qn_graph *g, const char *test, tally *n)
         qn_error err;
 
         if (!dot || strcmp(dot, ".pb") != 0) continue;
-        if (qn_onnx_read_tensor(dirfd(d), e->d_name, kind_of(g, e->d_name), &t, NULL, &err)) {
+        if (kind_of(g, e->d_name) != QN_KIND_TENSOR) {
+            qn_meter m = { .limit_bytes = (uint64_t)1 << 30 };
+            qn_items list = { 0 };
+
+            if (qn_onnx_read_items(dirfd(d), e->d_name, kind_of(g, e->d_name), &m, &list, NULL, &err))
+                fail_msg("%s: %s", test, err.message);
+            n->tensors += (int)list.n;
+            qn_items_release(&list);
+            continue;
+        }
+        if (qn_onnx_read_tensor(dirfd(d), e->d_name, &t, NULL, &err)) {
             check_refusal(test, &err);
             n->tensors_refused++;
             continue;

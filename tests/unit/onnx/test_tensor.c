@@ -603,14 +603,12 @@ static void a_tensor_file_is_read_and_only_as_a_tensor(void **state)
     fd = openat(dir, "input_0.pb", O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
     assert_int_equal(write(fd, t.data, t.len), (ssize_t)t.len);
     close(fd);
-    assert_int_equal(qn_onnx_read_tensor(dir, "input_0.pb", QN_KIND_TENSOR, &got, &name, &err), QN_OK);
+    assert_int_equal(qn_onnx_read_tensor(dir, "input_0.pb", &got, &name, &err), QN_OK);
     assert_string_equal(name, "x");
     assert_true(got.dtype == QN_F32 && got.rank == 1 && got.dims[0] == 3 && ((float *)got.data)[2] == 1);
     free(name);
     qn_tensor_free(&got);
-    assert_int_equal(qn_onnx_read_tensor(dir, "input_0.pb", QN_KIND_SEQUENCE, &got, NULL, &err), QN_ERR_UNSUPPORTED);
-    assert_int_equal(qn_onnx_read_tensor(dir, "input_0.pb", QN_KIND_OPTIONAL, &got, NULL, &err), QN_ERR_UNSUPPORTED);
-    assert_int_equal(qn_onnx_read_tensor(dir, "input_1.pb", QN_KIND_TENSOR, &got, &name, &err), QN_ERR_NOT_FOUND);
+    assert_int_equal(qn_onnx_read_tensor(dir, "input_1.pb", &got, &name, &err), QN_ERR_NOT_FOUND);
     assert_null(name);
     unlinkat(dir, "input_0.pb", 0);
     close(dir);

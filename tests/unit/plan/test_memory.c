@@ -1,6 +1,6 @@
 /* tests/unit/plan/test_memory.c - every allocation of a load and a run fails once, and a run that was done before allocates nothing.
  * malloc is replaced for the whole executable; under a sanitizer, which has a malloc of its own, the tests have nothing to count and are skipped. */
-#include "core/plan/session.h"
+#include "core/plan/frame.h"
 #include "tests/unit/plan/model_file.h"
 
 #include <errno.h>
@@ -129,11 +129,11 @@ static void the_same_shapes_again_allocate_nothing(void **state)
     model = mf_load(&m, NULL);
     s = session_ok(model);
     run_ok(s, &in, &out);
-    plan = s->plan;
+    plan = s->main->plan;
     n_allocs = 0;
     for (int i = 0; i < 100; i++) run_ok(s, i % 2 ? &in : &fewer, &out);
     assert_int_equal(n_allocs, 0);
-    assert_ptr_equal(s->plan, plan);
+    assert_ptr_equal(s->main->plan, plan);
     qn_session_destroy(s);
     qn_model_unref(model);
 }

@@ -1,5 +1,5 @@
 /* tests/unit/plan/test_session.c - what a run gives back: results, outputs that outlive the inputs, sizes that depend on data, refusals. */
-#include "core/plan/session.h"
+#include "core/plan/frame.h"
 #include "tests/unit/plan/model_file.h"
 
 /* x [N, 4] -> relu(x + w): rows are independent. */
@@ -54,13 +54,13 @@ static void a_batch_within_the_capacity_keeps_the_plan_and_the_arena(void **stat
 
     (void)state;
     run_ok(s, &in, &out);
-    plan = s->plan;
-    arena = s->arena;
+    plan = s->main->plan;
+    arena = s->main->arena;
     for (int64_t rows = 7; rows > 1; rows--) {
         in = F32(x, rows, 4);
         run_ok(s, &in, &out);
-        assert_ptr_equal(s->plan, plan);
-        assert_ptr_equal(s->arena, arena);
+        assert_ptr_equal(s->main->plan, plan);
+        assert_ptr_equal(s->main->arena, arena);
         assert_int_equal(out.dims[0], rows);
     }
     qn_session_destroy(s);
@@ -321,7 +321,7 @@ static void shape_arithmetic_beyond_vectors_is_done_when_the_plan_is_made(void *
     assert_int_equal(out.dims[0], 5);
     assert_int_equal(out.dims[1], 7);
     assert_float_equal(((float *)out.data)[34], -34, 0);
-    assert_false(s->plan->dynamic);
+    assert_false(s->main->plan->dynamic);
     in = F32(x, 3, 7);
     run_ok(s, &in, &out);
     assert_int_equal(out.dims[0], 3);
@@ -352,7 +352,7 @@ static void wrong_inputs_are_refused_by_name_before_anything_runs(void **state)
     assert_non_null(strstr(err.message, "[4,2], expected [?,4]"));
     assert_int_equal(qn_session_run(s, &wrong_rank, &out, NULL, &err), QN_ERR_SHAPE);
     assert_int_equal(qn_session_run(s, &short_bytes, &out, NULL, &err), QN_ERR_SHAPE);
-    assert_null(s->plan);
+    assert_null(s->main->plan);
     qn_session_destroy(s);
     qn_model_unref(m);
 }
