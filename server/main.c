@@ -46,6 +46,7 @@ typedef struct daemon_state {
     qn_app app;
     unsigned cpu;
     int models_fd, listen_fd;
+    bool listener_shared;
     qn_watchdog *watchdog;
     atomic_bool announced;                 /* READY=1 was sent */
     atomic_uint_fast64_t batches;          /* finished runs, for the watchdog */
@@ -184,7 +185,8 @@ static qn_status open_socket(daemon_state *d, qn_error *err)
     qn_status st = qn_notify_socket(&d->listen_fd, err);
 
     if (st != QN_OK) return st;
-    return d->listen_fd >= 0 ? qn_http_adopt(d->listen_fd, err) : qn_http_listen(d->config.listen, &d->listen_fd, err);
+    d->listener_shared = d->listen_fd >= 0;
+    return d->listener_shared ? qn_http_adopt(d->listen_fd, err) : qn_http_listen(d->config.listen, &d->listen_fd, err);
 }
 
 /* -- what others tell us --------------------------------------------------------------------------------------------------------- */
@@ -346,6 +348,7 @@ static qn_status start_http(daemon_state *d, qn_error *err)
     int half = n_cpus() / 2;
     qn_http_options o = {
         .listen_fd = d->listen_fd,
+        .listener_shared = d->listener_shared,
         .n_threads = c->http_threads ? (int)c->http_threads
                      : half < 1      ? 1
                      : half > 8      ? 8

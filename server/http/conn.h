@@ -65,6 +65,7 @@ struct qn_http {
     bool reaper_running;
     atomic_bool stopping;
     int epoll_fd, wake_fd;
+    int quiesced_fd; /* the listener after qn_http_drain(); -1 before */
 
     atomic_int_fast64_t connections, exchanges;
     atomic_uint_fast64_t connections_total, bytes_in_flight;

@@ -534,7 +534,7 @@ qn_status qn_http_start(const qn_http_options *options, qn_http **out, qn_error 
     *out = NULL;
     if (!h) return qn_error_set(err, QN_ERR_NOMEM, "HTTP server");
     h->options = *options;
-    h->epoll_fd = h->wake_fd = -1;
+    h->epoll_fd = h->wake_fd = h->quiesced_fd = -1;
     pthread_mutex_init(&h->mu, NULL);
     if (getrandom(&h->id_seed, sizeof h->id_seed, 0) != (ssize_t)sizeof h->id_seed) h->id_seed = qn_now_us();
     h->check_layout = strcmp(MHD_get_version(), "0.9.75") == 0;
@@ -560,7 +560,9 @@ void qn_http_drain(qn_http *http)
 
     atomic_store(&http->draining, true);
     fd = MHD_quiesce_daemon(http->mhd);
-    if (fd != MHD_INVALID_SOCKET) close(fd);
+    /* the library's threads may be about to use the descriptor once more: it is closed when they have ended */
+    if (fd != MHD_INVALID_SOCKET) http->quiesced_fd = fd;
+    if (fd != MHD_INVALID_SOCKET && !http->options.listener_shared) shutdown(fd, SHUT_RDWR);
     qn_reaper_wake(http);
 }
 
@@ -582,6 +584,7 @@ void qn_http_destroy(qn_http *http)
 {
     if (!http) return;
     if (http->mhd) MHD_stop_daemon(http->mhd);
+    if (http->quiesced_fd >= 0) close(http->quiesced_fd);
     qn_reaper_stop(http);
     free(http->by_fd);
     pthread_mutex_destroy(&http->mu);

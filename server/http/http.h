@@ -76,7 +76,8 @@ typedef struct qn_http_app {
 } qn_http_app;
 
 typedef struct qn_http_options {
-    int listen_fd; /* listening; owned by qn_http from a successful start on */
+    int listen_fd;        /* listening; owned by qn_http from a successful start on */
+    bool listener_shared; /* the socket was handed over: who gave it may go on listening when this process stops */
     int n_threads;
     int64_t max_connections, max_connections_per_address;
     uint64_t header_timeout_us, body_timeout_us, idle_timeout_us, write_timeout_us;
@@ -94,7 +95,7 @@ typedef struct qn_http_stats {
 } qn_http_stats;
 
 qn_status qn_http_start(const qn_http_options *options, qn_http **out, qn_error *err);
-/* Stop accepting and close the listener; replies get Connection: close, idle connections are closed. Requests go on. Call once. */
+/* Stop accepting: a listener of our own refuses from here on, a shared one keeps its queue for the next process. Replies get Connection: close, idle connections are closed. Requests go on. Call once. */
 void qn_http_drain(qn_http *http);
 /* Raise the cancel flag of everything that is suspended. */
 void qn_http_cancel(qn_http *http);

@@ -3,6 +3,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import threading
 
@@ -40,6 +41,29 @@ def sigterm_drains_and_exits_0():
             t.join()
         odd = [r for r in results if r not in (200, 503)]
         assert not odd, odd[:5]
+
+
+def a_stopping_daemon_refuses_newcomers_and_ends_what_it_began():
+    body = json.dumps(known_request()).encode()
+    head = b"POST /v1/models/fashion:predict HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(body)
+    with Daemon() as d, socket.create_connection(("127.0.0.1", d.port)) as begun:
+        begun.sendall(head + body[:100])
+        d.wait_until(lambda: re.search(rb"^quern_bytes_in_flight [1-9]", d.get("/metrics")[2], re.M), "the request is seen")
+        d.process.send_signal(signal.SIGTERM)
+        d.wait_for_log("stopping: [12] requests in flight")  # the one for metrics may not be over yet
+
+        def refused():
+            try:
+                socket.create_connection(("127.0.0.1", d.port), 5).close()
+                return False
+            except ConnectionRefusedError:
+                return True
+
+        d.wait_until(refused, "newcomers are refused")
+        begun.sendall(body[100:])
+        answer = b"".join(iter(lambda: begun.recv(65536), b""))
+        assert answer.startswith(b"HTTP/1.1 200 ") and b"connection: close" in answer.lower(), answer[:300]
+        assert d.process.wait(60) == 0
 
 
 def health_metadata_and_index_have_the_protocol_shapes():
@@ -128,5 +152,5 @@ def deadlines_are_honoured():
         assert d.post("/v2/models/fashion/infer", body)[0] == 200
 
 
-main([sigterm_drains_and_exits_0, health_metadata_and_index_have_the_protocol_shapes, metrics_parse_and_count, config_errors_name_line_and_key, a_public_address_is_refused_at_start,
+main([sigterm_drains_and_exits_0, a_stopping_daemon_refuses_newcomers_and_ends_what_it_began, health_metadata_and_index_have_the_protocol_shapes, metrics_parse_and_count, config_errors_name_line_and_key, a_public_address_is_refused_at_start,
       an_empty_folder_of_models_is_served_and_ready, deadlines_are_honoured])
