@@ -77,6 +77,10 @@ void qn_graph_destroy(qn_graph *g)
     if (!g) return;
     for (int32_t i = 0; i < g->n_nodes; i++) release_attrs(&g->nodes[i]);
     for (int32_t i = 0; i < g->n_values; i++) qn_weight_unref(g->values[i].weight);
+    for (int32_t i = 0; i < g->n_functions; i++) {
+        for (int32_t k = 0; k < g->functions[i].n_defaults; k++) release_attr(&g->functions[i].defaults[k]);
+        qn_graph_destroy(g->functions[i].body);
+    }
     qn_map_release(&g->by_name);
     if (!g->outer) qn_dims_destroy(g->dims);
     qn_arena_release(&g->arena);
@@ -173,7 +177,7 @@ qn_status qn_graph_add_node(qn_graph *g, const char *domain, const char *op_type
                             int32_t n_attrs, qn_node_id *out, qn_error *err)
 {
     void *nodes = g->nodes;
-    qn_node n = { .n_in = n_in, .n_out = n_out, .n_attrs = n_attrs };
+    qn_node n = { .n_in = n_in, .n_out = n_out, .n_attrs = n_attrs, .function = QN_NONE };
 
     *out = QN_NONE;
     if (n_in < 0 || n_out < 0 || n_attrs < 0) return qn_error_set(err, QN_ERR_INVALID, "node with a negative count");
@@ -236,7 +240,12 @@ static qn_status clone_attr(qn_attr *to, const qn_attr *from, qn_graph *g, qn_er
     bool ok = true;
 
     to->name = copy_text(a, from->name, &ok);
+    to->ref = copy_text(a, from->ref, &ok);
     if (!ok) return no_memory(err, "copy of a graph");
+    if (from->ref) {
+        to->type = from->type;
+        return QN_OK;
+    }
     switch (from->type) {
     case QN_ATTR_FLOAT: to->f = from->f; break;
     case QN_ATTR_INT: to->i = from->i; break;
@@ -274,6 +283,8 @@ static qn_status clone_attr(qn_attr *to, const qn_attr *from, qn_graph *g, qn_er
     to->type = from->type;
     return QN_OK;
 }
+
+qn_status qn_graph_copy_attr(qn_graph *g, const qn_attr *from, qn_attr *to, qn_error *err) { return clone_attr(to, from, g, err); }
 
 static qn_status clone_nodes(qn_graph *g, const qn_graph *src, qn_error *err)
 {
@@ -352,6 +363,7 @@ static qn_status clone_rest(qn_graph *g, const qn_graph *src, qn_error *err)
     g->n_captures = src->n_captures;
     g->n_opsets = src->n_opsets;
     g->n_metadata = src->n_metadata;
+    g->max_nodes = src->max_nodes;
     g->n_temps = src->n_temps;
     return QN_OK;
 }

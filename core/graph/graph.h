@@ -83,8 +83,9 @@ typedef enum qn_attr_type {
 
 typedef struct qn_attr {
     const char *name;
-    qn_attr_type type;
-    int64_t n; /* elements of a list; bytes of a STRING */
+    const char *ref;   /* in the body of a function: the attribute of the call whose value this takes, and no value here; else NULL */
+    qn_attr_type type; /* 0 with a ref: whatever that is */
+    int64_t n;         /* elements of a list; bytes of a STRING */
     union {
         float f;
         int64_t i;
@@ -104,8 +105,9 @@ typedef struct qn_node {
     const char *name;   /* as in the file, or made from the first output; never NULL, for messages */
     const char *domain; /* "" is ai.onnx; "quern" holds what lowering makes */
     const char *op_type;
-    const qn_op *op; /* the row that runs it; NULL in the import graph, set by canonicalisation */
-    int64_t opset;   /* version of its domain that the model declares */
+    const qn_op *op;  /* the row that runs it; NULL in the import graph, set by canonicalisation */
+    int64_t opset;    /* version of its domain that the model, or the function around it, declares */
+    int32_t function; /* the model's own function that it calls, an index of the outermost graph's; QN_NONE: an op */
     int32_t n_in, n_out;
     qn_value_id *in;  /* [n_in], QN_NONE where left out */
     qn_value_id *out; /* [n_out], QN_NONE where left out */
@@ -113,6 +115,15 @@ typedef struct qn_node {
     qn_attr *attrs;
     bool dead;
 } qn_node;
+
+/* A function of the model's own: what a node may call in place of an op. Only the import graph has any; canonicalisation puts their
+ * nodes in place of each call. */
+typedef struct qn_function {
+    const char *label; /* "domain:name", for messages */
+    qn_graph *body;    /* owned, nested in the outermost graph but without captures; its opsets are the function's own */
+    qn_attr *defaults; /* [n_defaults] values of attributes that a call may leave out */
+    int32_t n_defaults;
+} qn_function;
 
 typedef enum qn_stage { QN_STAGE_IMPORT, QN_STAGE_CANONICAL, QN_STAGE_LOWERED } qn_stage;
 
@@ -142,13 +153,16 @@ struct qn_graph {
     struct qn_opset {
         const char *domain;
         int64_t version;
-    } * opsets; /* [n_opsets]; outermost graph only */
+    } * opsets; /* [n_opsets]; outermost graph and bodies of functions only */
     int32_t n_opsets;
     struct qn_meta {
         const char *key, *value;
     } * metadata; /* [n_metadata]; outermost graph only */
     int32_t n_metadata;
-    int32_t n_temps; /* fresh names handed out, for qn_graph_add_temp() */
+    qn_function *functions; /* [n_functions] those that are called; outermost graph at the import stage only */
+    int32_t n_functions;
+    int64_t max_nodes; /* that inlining functions may come to, subgraphs included; 0: 100000 */
+    int32_t n_temps;   /* fresh names handed out, for qn_graph_add_temp() */
 };
 
 /* Subgraphs nest at most this deep, so functions that follow them may recurse. */
@@ -158,7 +172,7 @@ struct qn_graph {
 
 qn_status qn_graph_create(const qn_op_table *ops, qn_graph *outer, const char *name, qn_graph **out, qn_error *err);
 void qn_graph_destroy(qn_graph *g); /* NULL allowed; subgraphs in attributes are destroyed too */
-/* A deep copy (weights shared) with the given stage. Ids are kept. */
+/* A deep copy (weights shared) with the given stage. Ids are kept; functions stay behind. */
 qn_status qn_graph_clone(const qn_graph *g, qn_stage stage, qn_graph **out, qn_error *err);
 
 /* A new value; the name is copied and must be new. Fails with QN_ERR_INVALID (duplicate), QN_ERR_NOMEM. */
@@ -178,6 +192,10 @@ qn_status qn_graph_add_node(qn_graph *g, const char *domain, const char *op_type
 qn_status qn_graph_emit(qn_graph *g, const char *domain, const char *op_type, int64_t opset, const char *name, const qn_value_id *in,
                         int32_t n_in, const qn_value_id *out, int32_t n_out, const qn_attr *attrs, int32_t n_attrs, qn_node_id *id,
                         qn_error *err);
+
+/* Copy an attribute of a node of another graph with the same dims into `to`, which was zeroed, in a node of g. Graphs are copied whole; what
+ * they capture are ids of the other graph still. On failure `to` holds what may be released with its node. */
+qn_status qn_graph_copy_attr(qn_graph *g, const qn_attr *from, qn_attr *to, qn_error *err);
 
 /* Make every reader of `from` read `to`: nodes, and captures by their subgraphs. Graph outputs stay as they are, because an output
  * keeps its name: see qn_pass_bypass() in passes/rewrite.h for taking out a node that writes one. */

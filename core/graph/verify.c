@@ -45,7 +45,8 @@ static qn_status check_attrs(const qn_graph *g, const qn_node *n, qn_error *err)
     for (int32_t k = 0; k < n->n_attrs && st == QN_OK; k++) {
         const qn_attr *a = &n->attrs[k];
 
-        if (!a->name || a->type < QN_ATTR_FLOAT || (a->type > QN_ATTR_GRAPHS && a->type != QN_ATTR_TYPE) || a->n < 0)
+        if (a->ref && g->stage == QN_STAGE_IMPORT) continue;
+        if (!a->name || a->ref || a->type < QN_ATTR_FLOAT || (a->type > QN_ATTR_GRAPHS && a->type != QN_ATTR_TYPE) || a->n < 0)
             return BAD("node %s: attribute %d (%s) is not filled in", n->name, k, a->name ? a->name : "no name");
         if (a->type == QN_ATTR_GRAPH && a->g)
             st = a->g->outer == g ? qn_graph_verify(a->g, err) : BAD("node %s: %s has another outer graph", n->name, a->name);

@@ -135,11 +135,27 @@ static qn_status scan_attr(qn_onnx_reader *r, const qn_onnx_span *span, scan *s)
     return st;
 }
 
+static bool in_function(const qn_onnx_reader *r, int32_t scope)
+{
+    while (r->scopes[scope].outer >= 0) scope = r->scopes[scope].outer;
+    return r->scopes[scope].function != QN_NONE;
+}
+
+/* The value comes from the call of the function around it. */
+static qn_status judge_ref(qn_onnx_reader *r, int32_t scope, const scan *s)
+{
+    if (!in_function(r, scope)) return qn_error_set(r->err, QN_ERR_INVALID, "reference to an attribute of a function outside of one");
+    if (s->given) return qn_error_set(r->err, QN_ERR_FORMAT, "a reference to an attribute that has a value too");
+    if (s->type >= N_TYPES) return qn_error_set(r->err, QN_ERR_FORMAT, "attribute type %" PRId64 " is none of ONNX", (int64_t)s->type);
+    if (s->type == QN_ATTR_GRAPH || s->type == QN_ATTR_GRAPHS || s->type == TYPE_SPARSE_TENSORS || s->type == TYPE_TYPE_PROTOS)
+        return qn_error_set(r->err, QN_ERR_UNSUPPORTED, "reference to an attribute of type %s", types[s->type].name);
+    return QN_OK;
+}
+
 /* Which type it is: said, or (IR version 1) the one field that is there. */
 static qn_status judge(qn_onnx_reader *r, scan *s)
 {
     if (!s->name || !*s->name) return qn_error_set(r->err, QN_ERR_FORMAT, "attribute without a name");
-    if (s->ref && *s->ref) return qn_error_set(r->err, QN_ERR_UNSUPPORTED, "reference to an attribute of a function outside of one");
     if (s->type == 0) {
         if (s->given == 0 || (s->given & (s->given - 1))) return qn_error_set(r->err, QN_ERR_FORMAT, "attribute without a type");
         s->type = (uint64_t)__builtin_ctz(s->given);
@@ -310,14 +326,21 @@ qn_status qn_onnx_read_attr(qn_onnx_reader *r, int32_t scope, const qn_onnx_span
     char shown[QN_ONNX_SHORT];
     qn_status st = scan_attr(r, span, &s);
 
-    if (!st) st = judge(r, &s);
+    if (!st && s.name && *s.name && s.ref && *s.ref)
+        st = judge_ref(r, scope, &s);
+    else if (!st)
+        st = judge(r, &s);
     if (!st) {
         out->name = qn_arena_strdup(&r->scopes[scope].g->arena, s.name);
         if (!out->name) st = qn_error_set(r->err, QN_ERR_NOMEM, "attribute name");
     }
     if (!st) { /* a sparse tensor is a tensor from here on */
         out->type = s.type == TYPE_SPARSE_TENSOR ? QN_ATTR_TENSOR : (qn_attr_type)s.type;
-        st = read_value(r, scope, span, &s, out);
+        if (s.ref && *s.ref)
+            out->ref = qn_arena_strdup(&r->scopes[scope].g->arena, s.ref);
+        else
+            st = read_value(r, scope, span, &s, out);
+        if (s.ref && *s.ref && !out->ref) st = qn_error_set(r->err, QN_ERR_NOMEM, "attribute name");
     }
     if (st && s.name && *s.name) qn_error_prefix(r->err, "attribute '%s'", qn_onnx_short(s.name, shown));
     return st;

@@ -5,11 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
-/* Attributes of one node; real ops have at most about twenty, and duplicates are looked for pair by pair. */
-#define MAX_ATTRS 64
-
 /* One id more in an array of the graph's arena, which doubles whenever its length reaches a power of two. */
-static qn_status push_id(qn_onnx_reader *r, qn_graph *g, qn_value_id **ids, int32_t *n, qn_value_id id)
+qn_status qn_onnx_push_id(qn_onnx_reader *r, qn_graph *g, qn_value_id **ids, int32_t *n, qn_value_id id)
 {
     if ((*n & (*n - 1)) == 0) {
         size_t cap = *n ? (size_t)*n * 2 : 1;
@@ -29,10 +26,10 @@ static qn_status push_id(qn_onnx_reader *r, qn_graph *g, qn_value_id **ids, int3
 /* -- nodes ---------------------------------------------------------------------------------------------------------------- */
 
 /* Fields of NodeProto. */
-enum { INPUT = 1, OUTPUT = 2, NODE_NAME = 3, OP_TYPE = 4, ATTRIBUTE = 5, DOMAIN = 7 };
+enum { INPUT = 1, OUTPUT = 2, NODE_NAME = 3, OP_TYPE = 4, ATTRIBUTE = 5, DOMAIN = 7, OVERLOAD = 8 };
 
 typedef struct node_scan {
-    const char *name, *op_type, *domain, *first_output;
+    const char *name, *op_type, *domain, *overload, *first_output;
     uint64_t n_in, n_out, n_attrs;
     char label[160]; /* "node 'conv1' (Conv)", for errors */
 } node_scan;
@@ -52,6 +49,7 @@ static qn_status scan_node(qn_onnx_reader *r, const qn_onnx_span *span, node_sca
         case NODE_NAME: st = qn_onnx_name(r, &r->tmp, "node name", &s->name); break;
         case OP_TYPE: st = qn_onnx_name(r, &r->tmp, "op_type", &s->op_type); break;
         case DOMAIN: st = qn_onnx_name(r, &r->tmp, "domain of a node", &s->domain); break;
+        case OVERLOAD: st = qn_onnx_name(r, &r->tmp, "overload of a node", &s->overload); break;
         case ATTRIBUTE: s->n_attrs++; break;
         default: break;
         }
@@ -79,32 +77,21 @@ static qn_status name_node(qn_onnx_reader *r, node_scan *s)
     return QN_OK;
 }
 
-static qn_status find_opset(qn_onnx_reader *r, const char *domain, int64_t *version)
+/* The opset that the model, or the function around the node, imports. */
+static qn_status find_opset(qn_onnx_reader *r, int32_t scope, const char *domain, int64_t *version)
 {
-    const qn_graph *top = r->scopes[0].g;
+    const qn_onnx_scope *s = &r->scopes[scope];
     char shown[QN_ONNX_SHORT];
 
-    for (int32_t i = 0; i < top->n_opsets; i++) {
-        if (strcmp(top->opsets[i].domain, domain) == 0) {
-            *version = top->opsets[i].version;
+    while (s->outer >= 0) s = &r->scopes[s->outer];
+    for (int32_t i = 0; i < s->g->n_opsets; i++) {
+        if (strcmp(s->g->opsets[i].domain, domain) == 0) {
+            *version = s->g->opsets[i].version;
             return QN_OK;
         }
     }
-    return qn_error_set(r->err, QN_ERR_INVALID, "the model does not import the opset of domain '%s'", qn_onnx_short(domain, shown));
-}
-
-static qn_status refuse_function(qn_onnx_reader *r, const node_scan *s)
-{
-    size_t cap = strlen(s->domain) + strlen(s->op_type) + 2;
-    char shown[QN_ONNX_SHORT];
-    char *key;
-
-    if (!r->has_functions) return QN_OK;
-    key = qn_arena_alloc(&r->tmp, cap);
-    if (!key) return qn_error_set(r->err, QN_ERR_NOMEM, "name of a function");
-    snprintf(key, cap, "%s:%s", s->domain, s->op_type);
-    if (qn_map_get(&r->functions, key) < 0) return QN_OK;
-    return qn_error_set(r->err, QN_ERR_UNSUPPORTED, "calls the model-local function '%s'", qn_onnx_short(key, shown));
+    return qn_error_set(r->err, QN_ERR_INVALID, "the %s does not import the opset of domain '%s'",
+                        s->function == QN_NONE ? "model" : "function", qn_onnx_short(domain, shown));
 }
 
 static qn_status read_input(qn_onnx_reader *r, qn_onnx_scope *s, qn_node_id id, int32_t i)
@@ -178,13 +165,14 @@ static qn_status add_node(qn_onnx_reader *r, int32_t scope, const qn_onnx_span *
 {
     qn_graph *g = r->scopes[scope].g;
     qn_node_id id;
-    int64_t opset = 0;
+    int64_t opset = 1; /* a call needs none: what its nodes mean is for the function to say */
+    int32_t function;
     qn_status st;
 
-    if (s->n_attrs > MAX_ATTRS)
-        return qn_error_set(r->err, QN_ERR_LIMIT, "%" PRIu64 " attributes, at most %d allowed", s->n_attrs, MAX_ATTRS);
-    st = refuse_function(r, s);
-    if (!st) st = find_opset(r, s->domain, &opset);
+    if (s->n_attrs > QN_ONNX_MAX_ATTRS)
+        return qn_error_set(r->err, QN_ERR_LIMIT, "%" PRIu64 " attributes, at most %d allowed", s->n_attrs, QN_ONNX_MAX_ATTRS);
+    st = qn_onnx_call(r, s->domain, s->op_type, s->overload, &function);
+    if (!st && function == QN_NONE) st = find_opset(r, scope, s->domain, &opset);
     if (!st) st = qn_onnx_spend(r, 1, sizeof(qn_node) + strlen(s->name) + strlen(s->op_type) + strlen(s->domain) + 64);
     if (!st) st = qn_onnx_spend(r, s->n_in, sizeof(qn_value_id));
     if (!st) st = qn_onnx_spend(r, s->n_out, sizeof(qn_value_id));
@@ -194,13 +182,14 @@ static qn_status add_node(qn_onnx_reader *r, int32_t scope, const qn_onnx_span *
         st = qn_graph_add_node(g, s->domain, s->op_type, s->name, (int32_t)s->n_in, (int32_t)s->n_out, (int32_t)s->n_attrs, &id, r->err);
     if (st) return st;
     g->nodes[id].opset = opset;
+    g->nodes[id].function = function;
     return fill_node(r, scope, span, id);
 }
 
-static qn_status read_node(qn_onnx_reader *r, int32_t scope)
+qn_status qn_onnx_read_node(qn_onnx_reader *r, int32_t scope)
 {
     qn_onnx_span span = { r->proto.begin, r->proto.end, true };
-    node_scan s = { .name = "", .op_type = "", .domain = "", .first_output = "" };
+    node_scan s = { .name = "", .op_type = "", .domain = "", .overload = "", .first_output = "" };
     qn_status st;
 
     if (!qn_proto_expect(&r->proto, QN_WIRE_BYTES)) return r->proto.status;
@@ -259,12 +248,12 @@ static qn_status read_value_info(qn_onnx_reader *r, qn_onnx_scope *s, uint32_t f
     if (!st && field == GRAPH_INPUT) {
         st = qn_onnx_scope_define(r, s, name, QN_NAME_INPUT, "graph input", &v);
         if (st) return st;
-        st = push_id(r, g, &g->inputs, &g->n_inputs, v);
+        st = qn_onnx_push_id(r, g, &g->inputs, &g->n_inputs, v);
         if (!st) g->values[v].is_input = true;
         if (!st) g->values[v].type = type;
     } else if (!st && field == GRAPH_OUTPUT) {
         st = qn_onnx_scope_use(r, s, name, &v);
-        if (!st) st = push_id(r, g, &g->outputs, &g->n_outputs, v);
+        if (!st) st = qn_onnx_push_id(r, g, &g->outputs, &g->n_outputs, v);
         if (!st) g->values[v].is_output = true;
     } else if (!st) {
         st = qn_onnx_scope_value(r, s, name, &v);
@@ -326,7 +315,7 @@ static qn_status read_field(qn_onnx_reader *r, int32_t scope)
     qn_status st = QN_OK;
 
     switch (r->proto.field) {
-    case NODE: return read_node(r, scope);
+    case NODE: return qn_onnx_read_node(r, scope);
     case GRAPH_NAME:
         st = qn_onnx_name(r, &g->arena, "graph name", &name);
         if (!st) g->name = name;

@@ -12,7 +12,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#define MAX_OPSETS     64
 #define MAX_IR_VERSION 99 /* beyond it, whatever it is, it is no IR version of ONNX */
 
 /* -- the reader ----------------------------------------------------------------------------------------------------------- */
@@ -76,13 +75,12 @@ qn_status qn_onnx_spend_weight(qn_onnx_reader *r, uint64_t bytes, const char *na
     return QN_OK;
 }
 
-qn_status qn_onnx_add_scope(qn_onnx_reader *r, int32_t outer, const qn_onnx_span *span, qn_graph **out)
+static qn_status add_scope(qn_onnx_reader *r, const qn_onnx_scope *as, qn_graph *outer, qn_graph **out)
 {
-    int32_t level = outer < 0 ? 0 : r->scopes[outer].level + 1;
     qn_status st;
 
     *out = NULL;
-    if (level > r->limits.depth)
+    if (as->level > r->limits.depth)
         return qn_error_set(r->err, QN_ERR_LIMIT, "graphs are nested more than %" PRId32 " deep (limit depth)", r->limits.depth);
     st = qn_onnx_spend(r, 1, sizeof(qn_graph) + sizeof(qn_onnx_scope) + 8192); /* a graph begins with blocks of its own */
     if (st) return st;
@@ -94,11 +92,27 @@ qn_status qn_onnx_add_scope(qn_onnx_reader *r, int32_t outer, const qn_onnx_span
         r->scopes = grown;
         r->cap_scopes = cap;
     }
-    st = qn_graph_create(r->ops, outer < 0 ? NULL : r->scopes[outer].g, "", out, r->err);
+    st = qn_graph_create(r->ops, outer, "", out, r->err);
     if (st) return st;
     (*out)->stage = QN_STAGE_IMPORT;
-    r->scopes[r->n_scopes++] = (qn_onnx_scope){ .g = *out, .outer = outer, .level = level, .span = *span };
+    r->scopes[r->n_scopes] = *as;
+    r->scopes[r->n_scopes++].g = *out;
     return QN_OK;
+}
+
+qn_status qn_onnx_add_scope(qn_onnx_reader *r, int32_t outer, const qn_onnx_span *span, qn_graph **out)
+{
+    qn_onnx_scope as = { .outer = outer, .function = QN_NONE, .level = outer < 0 ? 0 : r->scopes[outer].level + 1, .span = *span };
+
+    return add_scope(r, &as, outer < 0 ? NULL : r->scopes[outer].g, out);
+}
+
+/* Its graph is nested in the model's, whose dims it shares; its scope is not, so no name is looked for there. */
+qn_status qn_onnx_add_body(qn_onnx_reader *r, int32_t function, const qn_onnx_span *span, qn_graph **out)
+{
+    qn_onnx_scope as = { .outer = -1, .function = function, .level = 1, .span = *span };
+
+    return add_scope(r, &as, r->scopes[0].g, out);
 }
 
 /* -- ModelProto ----------------------------------------------------------------------------------------------------------- */
@@ -119,14 +133,13 @@ typedef struct model_scan {
     uint64_t ir_version, model_version;
     const char *producer_name, *producer_version;
     qn_onnx_span graph;
-    struct qn_opset opsets[MAX_OPSETS];
+    struct qn_opset opsets[QN_ONNX_MAX_OPSETS];
     int32_t n_opsets;
     struct qn_meta *metadata; /* in keep, grown by doubling */
     int32_t n_metadata;
 } model_scan;
 
-/* OperatorSetIdProto, the current field. */
-static qn_status read_opset(qn_onnx_reader *r, model_scan *m)
+qn_status qn_onnx_read_opset(qn_onnx_reader *r, struct qn_opset *list, int32_t *n)
 {
     qn_proto *p = &r->proto;
     const char *domain = "";
@@ -148,14 +161,14 @@ static qn_status read_opset(qn_onnx_reader *r, model_scan *m)
     qn_onnx_short(*domain ? domain : "ai.onnx", shown);
     if (version < 1 || version > INT32_MAX)
         return qn_error_set(r->err, QN_ERR_FORMAT, "opset %" PRId64 " of %s, expected a positive version", (int64_t)version, shown);
-    for (int32_t i = 0; i < m->n_opsets; i++) {
-        if (strcmp(m->opsets[i].domain, domain) != 0) continue;
-        if (m->opsets[i].version == (int64_t)version) return QN_OK;
-        return qn_error_set(r->err, QN_ERR_FORMAT, "opset %" PRId64 " and opset %" PRId64 " of %s are both imported", m->opsets[i].version,
+    for (int32_t i = 0; i < *n; i++) {
+        if (strcmp(list[i].domain, domain) != 0) continue;
+        if (list[i].version == (int64_t)version) return QN_OK;
+        return qn_error_set(r->err, QN_ERR_FORMAT, "opset %" PRId64 " and opset %" PRId64 " of %s are both imported", list[i].version,
                             (int64_t)version, shown);
     }
-    if (m->n_opsets == MAX_OPSETS) return qn_error_set(r->err, QN_ERR_LIMIT, "more than %d opsets", MAX_OPSETS);
-    m->opsets[m->n_opsets++] = (struct qn_opset){ .domain = domain, .version = (int64_t)version };
+    if (*n == QN_ONNX_MAX_OPSETS) return qn_error_set(r->err, QN_ERR_LIMIT, "more than %d opsets", QN_ONNX_MAX_OPSETS);
+    list[(*n)++] = (struct qn_opset){ .domain = domain, .version = (int64_t)version };
     return QN_OK;
 }
 
@@ -180,37 +193,6 @@ static qn_status read_metadata(qn_onnx_reader *r, model_scan *m)
     return QN_OK;
 }
 
-/* FunctionProto, the current field: only its name, so that a node that calls it can be refused by name. */
-static qn_status read_function(qn_onnx_reader *r)
-{
-    qn_proto *p = &r->proto;
-    const char *name = "", *domain = "";
-    qn_status st = QN_OK;
-    size_t cap;
-    char *key;
-
-    if (!qn_proto_enter(p)) return p->status;
-    while (!st && qn_proto_next(p)) {
-        if (p->field == 1)
-            st = qn_onnx_name(r, &r->keep, "name of a function", &name);
-        else if (p->field == 10)
-            st = qn_onnx_name(r, &r->keep, "domain of a function", &domain);
-    }
-    if (!st) st = p->status;
-    if (st) return st;
-    qn_proto_leave(p);
-    if (strcmp(domain, "ai.onnx") == 0) domain = "";
-    cap = strlen(domain) + strlen(name) + 2;
-    st = qn_onnx_spend(r, 1, cap + 64);
-    if (st) return st;
-    key = qn_arena_alloc(&r->keep, cap);
-    if (!key) return qn_error_set(r->err, QN_ERR_NOMEM, "name of a function");
-    snprintf(key, cap, "%s:%s", domain, name);
-    if (!qn_map_put(&r->functions, key, 0)) return qn_error_set(r->err, QN_ERR_NOMEM, "table of functions");
-    r->has_functions = true;
-    return QN_OK;
-}
-
 static qn_status scan_model(qn_onnx_reader *r, model_scan *m)
 {
     qn_proto *p = &r->proto;
@@ -227,9 +209,9 @@ static qn_status scan_model(qn_onnx_reader *r, model_scan *m)
         case PRODUCER_NAME: st = qn_onnx_name(r, &r->keep, "producer_name", &m->producer_name); break;
         case PRODUCER_VERSION: st = qn_onnx_name(r, &r->keep, "producer_version", &m->producer_version); break;
         case GRAPH: st = qn_onnx_span_take(r, &m->graph, "the graph of the model"); break;
-        case OPSET_IMPORT: st = read_opset(r, m); break;
+        case OPSET_IMPORT: st = qn_onnx_read_opset(r, m->opsets, &m->n_opsets); break;
         case METADATA_PROPS: st = read_metadata(r, m); break;
-        case FUNCTIONS: st = read_function(r); break;
+        case FUNCTIONS: st = qn_onnx_note_function(r); break;
         default: break;
         }
     }
@@ -251,30 +233,38 @@ static qn_status judge_model(qn_onnx_reader *r, model_scan *m)
     return QN_OK;
 }
 
-/* Move what belongs to the model into the graph's own memory. */
-static qn_status keep_model(const model_scan *m, qn_graph *g, const char **producer, qn_error *err)
+qn_status qn_onnx_keep_opsets(qn_onnx_reader *r, qn_graph *g, const struct qn_opset *list, int32_t n)
 {
+    g->opsets = qn_arena_array(&g->arena, (size_t)n, sizeof *g->opsets);
+    if (!g->opsets) return qn_error_set(r->err, QN_ERR_NOMEM, "opsets");
+    for (int32_t i = 0; i < n; i++) {
+        const char *domain = qn_arena_strdup(&g->arena, list[i].domain);
+
+        if (!domain) return qn_error_set(r->err, QN_ERR_NOMEM, "opsets");
+        g->opsets[g->n_opsets++] = (struct qn_opset){ .domain = domain, .version = list[i].version };
+    }
+    return QN_OK;
+}
+
+/* Move what belongs to the model into the graph's own memory. */
+static qn_status keep_model(qn_onnx_reader *r, const model_scan *m, qn_graph *g, const char **producer)
+{
+    qn_error *err = r->err;
     size_t cap = strlen(m->producer_name) + strlen(m->producer_version) + 2;
     char *who = qn_arena_alloc(&g->arena, cap);
 
-    g->opsets = qn_arena_array(&g->arena, (size_t)m->n_opsets, sizeof *g->opsets);
+    g->max_nodes = r->limits.n_nodes;
     g->metadata = qn_arena_array(&g->arena, (size_t)m->n_metadata, sizeof *g->metadata);
-    if (!who || !g->opsets || !g->metadata) return qn_error_set(err, QN_ERR_NOMEM, "opsets and metadata");
+    if (!who || !g->metadata) return qn_error_set(err, QN_ERR_NOMEM, "metadata");
     snprintf(who, cap, "%s%s%s", m->producer_name, *m->producer_version ? " " : "", m->producer_version);
     *producer = who;
-    for (int32_t i = 0; i < m->n_opsets; i++) {
-        const char *domain = qn_arena_strdup(&g->arena, m->opsets[i].domain);
-
-        if (!domain) return qn_error_set(err, QN_ERR_NOMEM, "opsets");
-        g->opsets[g->n_opsets++] = (struct qn_opset){ .domain = domain, .version = m->opsets[i].version };
-    }
     for (int32_t i = 0; i < m->n_metadata; i++) {
         struct qn_meta entry = { qn_arena_strdup(&g->arena, m->metadata[i].key), qn_arena_strdup(&g->arena, m->metadata[i].value) };
 
         if (!entry.key || !entry.value) return qn_error_set(err, QN_ERR_NOMEM, "metadata");
         g->metadata[g->n_metadata++] = entry;
     }
-    return QN_OK;
+    return qn_onnx_keep_opsets(r, g, m->opsets, m->n_opsets);
 }
 
 static void fill_info(const qn_onnx_reader *r, const model_scan *m, const qn_graph *g, const char *producer, qn_onnx_info *info)
@@ -313,8 +303,12 @@ qn_status qn_onnx_import(qn_source *src, uint64_t size, const qn_op_table *ops, 
     st = scan_model(&r, &m);
     if (!st) st = judge_model(&r, &m);
     if (!st) st = qn_onnx_add_scope(&r, -1, &m.graph, &g);
-    if (!st) st = keep_model(&m, g, &producer, err);
-    while (!st && r.next_scope < r.n_scopes) st = qn_onnx_read_graph(&r, r.next_scope++);
+    if (!st) st = keep_model(&r, &m, g, &producer);
+    while (!st && r.next_scope < r.n_scopes) {
+        int32_t next = r.next_scope++;
+
+        st = r.scopes[next].function == QN_NONE ? qn_onnx_read_graph(&r, next) : qn_onnx_read_function(&r, next);
+    }
     if (st) goto done;
     if (info) fill_info(&r, &m, g, producer, info);
     *out = g;

@@ -5,6 +5,7 @@
  *   scope.c    one graph: names -> values, captures
  *   graph.c    GraphProto: nodes, inputs, initializers
  *   attr.c     AttributeProto
+ *   function.c FunctionProto
  *   type.c     TypeProto
  *   tensor.c   TensorProto -> where its bytes are -> dense bytes or a weight
  *   sparse.c   SparseTensorProto -> a weight
@@ -25,7 +26,9 @@
 #define QN_ONNX_NAME_MAX     ((uint64_t)64 << 10)  /* bytes of one name */
 #define QN_ONNX_STRUCT_BYTES ((uint64_t)256 << 20) /* everything but weights */
 #define QN_ONNX_INLINE_BYTES ((size_t)64 << 10)    /* weights up to here are copied, larger ones stay in the source */
-#define QN_ONNX_MAX_EXTERNAL 256                   /* files of external data: each keeps a descriptor open */
+#define QN_ONNX_MAX_OPSETS   64
+#define QN_ONNX_MAX_ATTRS    64  /* of one node: real ops have about twenty, and duplicates are looked for pair by pair */
+#define QN_ONNX_MAX_EXTERNAL 256 /* files of external data: each keeps a descriptor open */
 
 /* A message in the source that is read later. */
 typedef struct qn_onnx_span {
@@ -42,7 +45,8 @@ typedef struct qn_onnx_span {
 /* One graph while it is read, the outermost or a nested one. */
 typedef struct qn_onnx_scope {
     qn_graph *g;       /* owned by the attribute that holds it; the outermost by import.c */
-    int32_t outer;     /* index of the scope around it, -1: outermost */
+    int32_t outer;     /* index of the scope around it, -1: outermost, or the body of a function */
+    int32_t function;  /* index of the model's function whose body it is, or QN_NONE */
     int32_t level;     /* 0: outermost */
     qn_onnx_span span; /* its GraphProto */
     uint8_t *names;    /* [cap_names] QN_NAME_* of each value of g, owned */
@@ -54,6 +58,13 @@ typedef struct qn_onnx_external {
     qn_source *src; /* one reference */
     uint64_t bytes;
 } qn_onnx_external;
+
+/* A function that the model defines. */
+typedef struct qn_onnx_noted {
+    const char *label; /* "domain:name" */
+    qn_onnx_span span; /* its FunctionProto */
+    int32_t function;  /* index of the outermost graph's functions, QN_NONE: not called so far */
+} qn_onnx_noted;
 
 typedef struct qn_onnx_reader {
     qn_proto proto;
@@ -70,8 +81,9 @@ typedef struct qn_onnx_reader {
     int32_t n_scopes, cap_scopes, next_scope;
     qn_onnx_external *external; /* [n_external] */
     int32_t n_external;
-    qn_map functions; /* "domain:name" of model-local functions */
-    bool has_functions;
+    qn_map functions;     /* label -> index of noted */
+    qn_onnx_noted *noted; /* [n_noted], grown by doubling */
+    int32_t n_noted;
     uint8_t *bounce; /* [QN_ONNX_INLINE_BYTES] */
     qn_error *err;
 } qn_onnx_reader;
@@ -104,6 +116,20 @@ qn_status qn_onnx_entry(qn_onnx_reader *r, qn_arena *a, const char *what, const 
 /* A graph that is the value of an attribute: created and put in the list. *out is owned by the caller. */
 qn_status qn_onnx_add_scope(qn_onnx_reader *r, int32_t outer, const qn_onnx_span *span, qn_graph **out);
 
+/* The same for the body of function `function` of the outermost graph. */
+qn_status qn_onnx_add_body(qn_onnx_reader *r, int32_t function, const qn_onnx_span *span, qn_graph **out);
+
+/* OperatorSetIdProto, the current field, into list [QN_ONNX_MAX_OPSETS]; the list into g's own memory. */
+qn_status qn_onnx_read_opset(qn_onnx_reader *r, struct qn_opset *list, int32_t *n);
+qn_status qn_onnx_keep_opsets(qn_onnx_reader *r, qn_graph *g, const struct qn_opset *list, int32_t n);
+
+/* -- function.c ----------------------------------------------------------------------------------------------------------- */
+
+/* Note the FunctionProto that is the current field. */
+qn_status qn_onnx_note_function(qn_onnx_reader *r);
+/* The function that a node of this name calls, QN_NONE: none, it is an op. */
+qn_status qn_onnx_call(qn_onnx_reader *r, const char *domain, const char *op_type, const char *overload, int32_t *function);
+
 /* -- scope.c -------------------------------------------------------------------------------------------------------------- */
 
 /* The value called `name`, made if there is none. */
@@ -117,6 +143,11 @@ qn_status qn_onnx_scope_close(qn_onnx_reader *r, int32_t scope);
 /* -- the messages: each reads [span] or the current field ------------------------------------------------------------------- */
 
 qn_status qn_onnx_read_graph(qn_onnx_reader *r, int32_t scope);
+qn_status qn_onnx_read_function(qn_onnx_reader *r, int32_t scope);
+/* NodeProto, the current field. */
+qn_status qn_onnx_read_node(qn_onnx_reader *r, int32_t scope);
+/* One id more in a list of g's arena. */
+qn_status qn_onnx_push_id(qn_onnx_reader *r, qn_graph *g, qn_value_id **ids, int32_t *n, qn_value_id id);
 /* One attribute of a node of the scope; *out was zeroed. On failure it holds what was made so far, for the graph to free. */
 qn_status qn_onnx_read_attr(qn_onnx_reader *r, int32_t scope, const qn_onnx_span *span, qn_attr *out);
 /* out is set whole. symbol_stem: name for dimensions without one, NULL: they stay unknown. */

@@ -243,7 +243,12 @@ static qn_status infer_step(qn_planner *pl, const qn_node *n, qn_infer_room *roo
         pl->types[id] = room->out[i];
         pl->known[id] = room->out_known[i];
         st = number_value(pl, id, err);
-        if (st != QN_OK) return st;
+        if (st != QN_OK) {
+            char label[160];
+
+            qn_error_prefix(err, "%s", qn_node_label(n, label, sizeof label));
+            return st;
+        }
     }
     return pl->batch_free ? qn_plan_compute(pl, n, room->in_const, err) : QN_OK;
 }

@@ -52,7 +52,8 @@ qn_status qn_graph_canonicalise(const qn_graph *import, qn_store *store, qn_grap
     *out = NULL;
     if (st != QN_OK) return st;
     p.g->store = store;
-    st = qn_graph_sort(p.g, err);
+    st = qn_pass_functions(p.g, import, err);
+    if (st == QN_OK) st = qn_graph_sort(p.g, err);
     if (st == QN_OK) st = run_steps(&p, canonical, sizeof canonical / sizeof canonical[0], err);
     if (st == QN_OK) st = qn_graph_verify(p.g, err);
     if (st == QN_OK)

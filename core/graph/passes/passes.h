@@ -2,7 +2,7 @@
  *
  *   import --[qn_graph_canonicalise]--> canonical --[qn_graph_lower]--> lowered
  *
- * canonical  Opsets normalised: where a newer opset moved an attribute to an input, the newer form (node->opset says which), so ops
+ * canonical  Calls of the model's own functions replaced by their nodes. Opsets normalised: where a newer opset moved an attribute to an input, the newer form (node->opset says which), so ops
  *            and passes see one. Constant nodes are weights of their value; Identity and Dropout at inference are gone where a graph
  *            output's name allows; LayerNormalization and Gelu are recognised. No weight is rewritten. Inferred and verified.
  * lowered    Constants folded, BatchNormalization folded into Conv, Q/DQ absorbed, epilogues fused. Inferred and verified.

@@ -23,6 +23,11 @@ typedef qn_status qn_pass_fn(qn_pass *p, qn_error *err);
 /* Fresh uses and inference, run, sweep, sort. */
 qn_status qn_pass_run(qn_pass *p, qn_pass_fn *fn, qn_error *err);
 
+/* functions.c: calls in g, a clone of import, become the nodes of import's functions. Before everything else: g is not sorted yet, and not
+ * afterwards. Fails with QN_ERR_INVALID (recursion, arity, types of attributes; names the function), QN_ERR_LIMIT (import->max_nodes, or 512
+ * MiB), QN_ERR_UNSUPPORTED (a graph handed in as an attribute). */
+qn_status qn_pass_functions(qn_graph *g, const qn_graph *import, qn_error *err);
+
 /* canonical, in this order */
 qn_status qn_pass_normalise(qn_pass *p, qn_error *err); /* normalise.c: opsets, rows, Constant; infers as it goes */
 qn_status qn_pass_identity(qn_pass *p, qn_error *err);  /* identity.c: Identity, Dropout */

@@ -166,7 +166,7 @@ static void attributes_that_contradict_themselves_are_refused(void **state)
         { 12, 23, QN_ERR_UNSUPPORTED, "sparse tensors" },
         { 15, 0, QN_ERR_FORMAT, "attribute type 15" },
         { -1, 0, QN_ERR_FORMAT, "attribute type -1" },
-        { 2, 21, QN_ERR_UNSUPPORTED, "function" },
+        { 2, 21, QN_ERR_INVALID, "function" },
     };
 
     (void)state;
@@ -514,23 +514,73 @@ static void opsets_are_required_and_unique(void **state)
     }
 }
 
-static void functions_are_refused_by_name_when_a_node_calls_one(void **state)
+static pb function_of(const char *domain, const char *name, pb node)
+{
+    pb f = { 0 }, opset = { 0 };
+
+    pb_str(&f, 1, name);
+    pb_str(&f, 4, "a");
+    pb_str(&f, 5, "b");
+    pb_msg(&f, 7, node);
+    pb_int(&opset, 2, 13);
+    pb_msg(&f, 9, opset); /* behind the nodes that need it, as serializers write it */
+    pb_str(&f, 10, domain);
+    return f;
+}
+
+static void functions_are_read_when_a_node_calls_them(void **state)
 {
     for (int used = 0; used < 2; used++) {
-        pb m = onnx_model(graph_of_node(onnx_node(used ? "Gelu2" : "Neg", "x", "y"), "y")), f = { 0 };
+        pb m = onnx_model(graph_of_node(onnx_node(used ? "Gelu2" : "Neg", "x", "y"), "y"));
         qn_graph *g;
         qn_error err;
 
-        pb_str(&f, 1, "Gelu2");
-        pb_str(&f, 10, "ai.onnx");
-        pb_msg(&f, 7, onnx_node("Erf", "a", "b"));
-        pb_msg(&m, 25, f);
+        pb_msg(&m, 25, function_of("ai.onnx", "Gelu2", onnx_node("Erf", "a", "b")));
+        if (onnx_import(m, &g, &err)) fail_msg("%s", err.message);
+        assert_int_equal(g->n_functions, used);
+        assert_int_equal(g->nodes[0].function, used ? 0 : QN_NONE);
         if (used) {
-            onnx_refuses(m, QN_ERR_UNSUPPORTED, "model-local function ':Gelu2'");
-            continue;
+            const qn_graph *body = g->functions[0].body;
+
+            assert_string_equal(g->functions[0].label, ":Gelu2");
+            assert_int_equal(body->n_inputs, 1);
+            assert_int_equal(body->n_outputs, 1);
+            assert_string_equal(body->nodes[0].op_type, "Erf");
+            assert_int_equal(body->nodes[0].opset, 13);
+            assert_int_equal(body->n_captures, 0);
         }
-        assert_int_equal(onnx_import(m, &g, &err), QN_OK);
         qn_graph_destroy(g);
+    }
+    (void)state;
+}
+
+static void functions_that_are_not_well_formed_are_refused(void **state)
+{
+    for (int i = 0; i < 7; i++) {
+        static const struct {
+            qn_status want;
+            const char *text;
+        } want[] = { { QN_ERR_INVALID, "function ':F' is defined twice" },
+                     { QN_ERR_INVALID, "function ':F': 'x' is read by node 'b'" },
+                     { QN_ERR_INVALID, "does not import the opset of domain 'other'" },
+                     { QN_ERR_FORMAT, "a function without a name" },
+                     { QN_ERR_FORMAT, "has a value too" },
+                     { QN_ERR_UNSUPPORTED, "reference to an attribute of type graph" },
+                     { QN_ERR_INVALID, "input 'a': the name is taken" } };
+        pb m = onnx_model(graph_of_node(onnx_node("F", "x", "y"), "y")), node = onnx_node("Erf", i == 1 ? "x" : "a", "b"), f, attr;
+
+        if (i == 2) pb_str(&node, 7, "other");
+        if (i == 4 || i == 5) {
+            attr = onnx_attr("k", i == 4 ? 2 : 5);
+            pb_str(&attr, 21, "k");
+            if (i == 4) pb_int(&attr, 3, 1);
+            pb_msg(&node, 5, attr);
+        }
+        f = function_of("", i == 3 ? "" : "F", node);
+        if (i == 6) pb_str(&f, 4, "a");
+        pb_msg(&m, 25, f);
+        if (i == 0) pb_msg(&m, 25, function_of("ai.onnx", "F", onnx_node("Erf", "a", "b")));
+        onnx_refuses(m, want[i].want, want[i].text);
     }
     (void)state;
 }
@@ -768,7 +818,8 @@ int main(void)
         cmocka_unit_test(an_attribute_may_be_a_type),
         cmocka_unit_test(free_dimensions_of_inputs_get_symbols_and_negative_ones_are_refused),
         cmocka_unit_test(opsets_are_required_and_unique),
-        cmocka_unit_test(functions_are_refused_by_name_when_a_node_calls_one),
+        cmocka_unit_test(functions_are_read_when_a_node_calls_them),
+        cmocka_unit_test(functions_that_are_not_well_formed_are_refused),
         cmocka_unit_test(names_must_be_text),
         cmocka_unit_test(messages_name_the_node_even_if_its_name_is_long),
         cmocka_unit_test(a_nested_graph_captures_what_it_does_not_define),

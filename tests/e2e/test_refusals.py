@@ -1,0 +1,275 @@
+"""Models that ask for too much, or for what makes no sense: each is refused, at load or when it runs, with a message that names the node, in
+two seconds, in bounded memory. The classes are graphs, attributes, indexes and resources; sizes come once from an initializer, where they
+are known at load, and once as an input of the run."""
+import os
+import resource
+import subprocess
+import tempfile
+import time
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from harness import QUERN, main
+
+MIN, MAX = -(1 << 63), (1 << 63) - 1
+SANITIZED = "asan" in QUERN or "tsan" in QUERN
+SECONDS, MIB = (20, 2048) if SANITIZED else (2, 256)
+X = np.ones((3, 4), np.float32)
+IMAGE = np.ones((1, 1, 5, 5), np.float32)
+work = tempfile.TemporaryDirectory(prefix="quern-refusals-")
+node = helper.make_node
+cases = []
+
+
+class Input:
+    def __init__(self, value, shape=None):
+        self.value, self.shape = value, list(value.shape) if shape is None else shape
+
+
+def case(group, what, nodes, constants=(), names_node=True, **inputs):
+    cases.append((group, what, nodes, list(constants), names_node, inputs))
+
+
+def ints(name, value):
+    return numpy_helper.from_array(np.array(value, np.int64), name)
+
+
+def floats(name, value):
+    return numpy_helper.from_array(np.array(value, np.float32), name)
+
+
+def known_and_given(group, what, nodes, values, constants=(), **inputs):
+    """The values of `values` as initializers, then as inputs of the run."""
+    arrays = {k: np.array(v, np.int64) if not isinstance(v, np.ndarray) else v for k, v in values.items()}
+    case(group, what + ", known", nodes, [*constants, *(numpy_helper.from_array(v, k) for k, v in arrays.items())], **inputs)
+    case(group, what + ", given", nodes, constants, **inputs, **{k: Input(v) for k, v in arrays.items()})
+
+
+def shapes():
+    def of(op, what, sizes, inputs=("x", "s")):
+        given = {} if op == "ConstantOfShape" else {"x": Input(X)}
+        known_and_given("resources", f"{op} {what}", [node(op, inputs, ["y"])], {"s": sizes}, **given)
+
+    of("ConstantOfShape", "of 4 TiB", [1 << 20, 1 << 20], ["s"])
+    of("ConstantOfShape", "below 0", [-1, 4], ["s"])
+    of("ConstantOfShape", "whose product wraps", [4611686018427387906, 4], ["s"])
+    of("Expand", "to 48 GiB", [1 << 30, 3, 4])
+    of("Expand", "to INT64_MIN", [MIN, 4])
+    of("Tile", "2^40 times", [1 << 20, 1 << 20])
+    of("Tile", "INT64_MIN times", [MIN, 1])
+    of("Pad", "by 2^40", [0, 0, 1 << 40, 1 << 40])
+    of("Pad", "by INT64_MIN", [MIN, 0, 0, 0])
+    of("Reshape", "with two -1", [-1, -1])
+    of("Reshape", "to another count", [5, 5])
+    of("Reshape", "to -2", [-2, 3])
+    for what, (start, limit, delta) in {"of 2^50": (0, 1 << 50, 1), "by 0": (0, 5, 0), "over all integers": (MIN, MAX, 1)}.items():
+        known_and_given("resources", "Range " + what, [node("Range", ["a", "b", "d"], ["y"])], {"a": start, "b": limit, "d": delta})
+    for depth in (1 << 50, -1, MIN):
+        known_and_given("resources", f"OneHot of depth {depth}", [node("OneHot", ["i", "d", "v"], ["y"])], {"d": depth},
+                        [floats("v", [0, 1]), ints("i", [0, 1])])
+    for scale in (1e9, -1.0, 0.0, float("nan"), float("inf")):
+        known_and_given("resources", f"Resize by {scale}", [node("Resize", ["x", "", "s"], ["y"])],
+                        {"s": np.array([1, 1, scale, scale], np.float32)}, x=Input(IMAGE))
+    case("resources", "Resize to 2^60", [node("Resize", ["x", "", "", "s"], ["y"])], [ints("s", [1, 1, 1 << 30, 1 << 30])], x=Input(IMAGE))
+    chain = [node("Concat", [f"c{i}" if i else "x"] * 2, [f"c{i + 1}" if i < 59 else "y"], axis=0) for i in range(60)]
+    case("resources", "Concat that doubles 60 times", chain, x=Input(X))
+    case("resources", "MatMul of a column and a row", [node("MatMul", ["a", "b"], ["y"])],
+         a=Input(np.ones((1 << 17, 1), np.float32), ["n", 1]), b=Input(np.ones((1, 1 << 17), np.float32), [1, "m"]))
+
+
+def attributes():
+    w = floats("w", np.ones((2, 1, 3, 3)))
+    windows = [("strides", [0, 1]), ("strides", [-1, 1]), ("strides", [MIN, 1]), ("strides", [1]), ("dilations", [0, 1]), ("dilations", [-1, 1]),
+               ("dilations", [1 << 62, 1]), ("pads", [-9, 0, 0, 0]), ("pads", [1 << 62] * 4), ("kernel_shape", [0, 0])]
+    for name, value in windows:
+        case("attributes", f"Conv {name} {value}", [node("Conv", ["x", "w"], ["y"], **{name: value})], [w], x=Input(IMAGE))
+        case("attributes", f"MaxPool {name} {value}", [node("MaxPool", ["x"], ["y"], **{"kernel_shape": [2, 2], name: value})], x=Input(IMAGE))
+    for group in (0, -1, 1 << 62):
+        case("attributes", f"Conv group {group}", [node("Conv", ["x", "w"], ["y"], group=group)], [w], x=Input(IMAGE))
+    for op, name, values in (("Softmax", "axis", (9, MIN)), ("Concat", "axis", (5,)), ("Flatten", "axis", (9,)), ("Split", "axis", (MIN,)),
+                             ("ArgMax", "axis", (MIN,)), ("Cast", "to", (99, 0, -1)),
+                             ("Transpose", "perm", ([0, 0], [0, 7], [MIN, 0], [0]))):
+        for value in values:
+            case("attributes", f"{op} {name} {value}", [node(op, ["x"], ["y"], **{name: value})], x=Input(X))
+    case("attributes", "LayerNormalization axis 7", [node("LayerNormalization", ["x", "s"], ["y"], axis=7)], [floats("s", np.ones(4))], x=Input(X))
+    for op, axes in (("CumSum", MIN), ("Unsqueeze", [MIN]), ("Squeeze", [0])):
+        known_and_given("attributes", f"{op} along {axes}", [node(op, ["x", "a"], ["y"])], {"a": axes}, x=Input(X))
+
+
+def indexes():
+    for at in (3, -4, MIN, MAX):
+        for op, shape, updates in (("Gather", [1], None), ("GatherElements", [1, 1], None), ("GatherND", [1, 1], None),
+                                   ("ScatterElements", [1, 1], [1, 1]), ("ScatterND", [1, 1], [1, 4])):
+            nodes = [node(op, ["x", "i"] + (["u"] if updates else []), ["y"])]
+            known_and_given("indexes", f"{op} at {at}", nodes, {"i": np.full(shape, at, np.int64)},
+                            [floats("u", np.ones(updates))] if updates else [], x=Input(X))
+    known_and_given("indexes", "Slice by 0", [node("Slice", ["x", "a", "b", "c", "d"], ["y"])], {"a": [0], "b": [3], "c": [0], "d": [0]}, x=Input(X))
+    known_and_given("indexes", "Slice along INT64_MIN", [node("Slice", ["x", "a", "b", "c"], ["y"])], {"a": [0], "b": [3], "c": [MIN]}, x=Input(X))
+
+
+def graphs():
+    for what, nodes in {"a cycle": [node("Add", ["x", "b"], ["a"]), node("Neg", ["a"], ["b"]), node("Neg", ["b"], ["y"])],
+                        "a node that reads itself": [node("Add", ["x", "y"], ["y"])],
+                        "a value nobody makes": [node("Add", ["x", "gone"], ["y"])],
+                        "a value made twice": [node("Neg", ["x"], ["y"]), node("Abs", ["x"], ["y"])]}.items():
+        case("graphs", what, nodes, x=Input(X))
+
+
+def weights():
+    for what, fields in {"16 GiB of nothing": dict(dims=[65536, 65536]), "dims that wrap": dict(dims=[4611686018427387906, 4]),
+                         "a negative dim": dict(dims=[-3]), "15 bytes for 4 floats": dict(dims=[4], raw_data=b"\0" * 15)}.items():
+        case("weights", what, [node("Add", ["x", "w"], ["y"])], [TensorProto(name="w", data_type=TensorProto.FLOAT, **fields)], False, x=Input(X))
+
+
+def write(folder, nodes, constants, inputs):
+    for i, n in enumerate(nodes):
+        n.name = f"node_{i}_{n.op_type}"
+    values = [helper.make_tensor_value_info(k, helper.np_dtype_to_tensor_dtype(v.value.dtype) if hasattr(helper, "np_dtype_to_tensor_dtype")
+                                            else onnx.mapping.NP_TYPE_TO_TENSOR_TYPE[v.value.dtype], v.shape) for k, v in inputs.items()]
+    graph = helper.make_graph(nodes, "g", values, [onnx.ValueInfoProto(name="y")], constants)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    model.ir_version = 8
+    onnx.save(model, folder + "/m.onnx")
+    args = [QUERN, "run", folder + "/m.onnx", "--output-dir", folder]
+    for k, v in inputs.items():
+        np.save(f"{folder}/{k}.npy", v.value)
+        args += ["--input", f"{k}={folder}/{k}.npy"]
+    return args
+
+
+def limit_cpu():
+    resource.setrlimit(resource.RLIMIT_CPU, (2 * SECONDS, 2 * SECONDS))  # a hang ends
+
+
+def refuse(what, nodes, constants, names_node, inputs):
+    with tempfile.TemporaryDirectory(dir=work.name) as folder:
+        args = write(folder, nodes, constants, inputs)
+        began = time.monotonic()
+        with open(folder + "/said", "w+") as said:
+            child = subprocess.Popen(args, stdout=said, stderr=said, preexec_fn=limit_cpu)
+            _, status, used = os.wait4(child.pid, 0)  # of this child alone
+            child.returncode = os.waitstatus_to_exitcode(status)
+            said.seek(0)
+            text = said.read()
+        took = time.monotonic() - began
+    assert child.returncode > 0, f"{what}: exit status {child.returncode}: {text[-300:]}"
+    assert "AddressSanitizer" not in text and "runtime error" not in text, f"{what}: {text[:2000]}"
+    assert "out of memory" not in text, f"{what}: {text}"
+    assert not names_node or "node_" in text, f"{what}: no node is named: {text}"
+    assert took < SECONDS, f"{what}: {took:.1f} s"
+    assert used.ru_maxrss < MIB << 10, f"{what}: {used.ru_maxrss >> 10} MiB"
+
+
+def refuse_group(group):
+    mine = [c for c in cases if c[0] == group]
+    assert mine
+    for _, what, nodes, constants, names_node, inputs in mine:
+        refuse(what, nodes, constants, names_node, inputs)
+
+
+def external(**entries):
+    """f32 [4] in a file beside the model."""
+    t = TensorProto(name="w", data_type=TensorProto.FLOAT, dims=[4], data_location=TensorProto.EXTERNAL)
+    for k, v in entries.items():
+        t.external_data.add(key=k, value=v)
+    return t
+
+
+def places(t):
+    """The models in which t stands where a TensorProto can: name, nodes, what else the graph and the model get."""
+    index = ints("", [0, 1, 2, 3])
+    other = TensorProto()
+    other.CopyFrom(t)
+    other.data_type, other.dims[:] = TensorProto.INT64, [2]
+    constant = node("Constant", [], ["w"], value=t)
+    add = node("Add", ["x", "w"], ["y"])
+
+    def sparse(values, indices):
+        return onnx.SparseTensorProto(values=values, indices=indices, dims=[4])
+
+    def branch(nodes, constants=()):
+        out = [onnx.ValueInfoProto(name="b")]
+        return node("If", ["c"], ["y"], then_branch=helper.make_graph(nodes, "t", [], out, list(constants)),
+                    else_branch=helper.make_graph([node("Identity", ["x"], ["b"])], "e", [], out))
+
+    inside = node("Add", ["x", "w"], ["b"])
+    yield "an initializer", [add], [t], [], []
+    yield "Constant.value", [constant, add], [], [], []
+    yield "an attribute of another op", [node("ConstantOfShape", ["s"], ["y"], value=t)], [ints("s", [2])], [], []
+    yield "values of a sparse initializer", [add], [], [sparse(t, index)], []
+    yield "indices of a sparse initializer", [add], [], [sparse(floats("w", [1, 2]), other)], []
+    yield "Constant.sparse_value", [node("Constant", [], ["w"], sparse_value=sparse(t, index)), add], [], [], []
+    yield "an initializer of a branch", [branch([inside], [t])], [ints("c", 1)], [], []
+    yield "a Constant of a branch", [branch([constant, inside])], [ints("c", 1)], [], []
+    yield "a Constant of a function", [node("F", ["x"], ["y"], domain="pkg")], [], [], [
+        helper.make_function("pkg", "F", ["x"], ["y"], [constant, add], [helper.make_opsetid("", 17)])]
+
+
+def external_data_stays_beneath_the_folder_wherever_a_tensor_stands():
+    folder = tempfile.mkdtemp(dir=work.name)
+    inner = folder + "/models"
+    os.makedirs(inner + "/sub")
+    for path in (folder + "/outside", inner + "/good", inner + "/sub/good", inner + "/first"):
+        with open(path, "wb") as f:
+            f.write(np.ones(4, np.float32).tobytes())
+    os.symlink("good", inner + "/link")
+    os.symlink("sub", inner + "/linked")
+    os.link(inner + "/first", inner + "/second")
+    os.mkfifo(inner + "/fifo")
+    bad = [dict(location=name) for name in (
+        "../outside", "sub/../../outside", "sub/../good", folder + "/outside", "/etc/passwd", "/proc/self/environ", "/dev/zero", "link", "linked/good",
+        "first", "second", "fifo", "sub", ".", "..", "", "none", "good/x", "a" * 5000)]
+    bad += [dict(location="good", **more) for more in (
+        dict(offset="-1"), dict(offset="1"), dict(offset="16"), dict(offset=str(1 << 63)), dict(offset=str(1 << 64)), dict(offset="0x0"), dict(offset=" 0"),
+        dict(length="-16"), dict(length="15"), dict(length="32"), dict(length=str(1 << 64)), dict(offset=str((1 << 64) - 16), length="16"),
+        dict(basepath="/"), dict(Location="good"))]
+    bad.append(dict(length="16"))
+    count = 0
+    for entries in (dict(location="good"), dict(location="sub/good", offset="0", length="16"), *bad):
+        for place, nodes, constants, sparse, functions in places(external(**entries)):
+            graph = helper.make_graph(nodes, "g", [helper.make_tensor_value_info("x", TensorProto.FLOAT, [4])], [onnx.ValueInfoProto(name="y")],
+                                      constants)
+            graph.sparse_initializer.extend(sparse)
+            model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17), helper.make_opsetid("pkg", 1)], functions=functions)
+            model.ir_version = 8
+            with open(inner + "/m.onnx", "wb") as f:
+                f.write(model.SerializeToString())
+            done = subprocess.run([QUERN, "inspect", inner + "/m.onnx"], capture_output=True, text=True, timeout=SECONDS)
+            if entries not in bad:
+                if place in ("an initializer", "Constant.value", "values of a sparse initializer", "a Constant of a function"):
+                    assert done.returncode == 0, f"{place}: {done.stderr}"
+                continue
+            assert done.returncode > 0 and "external_data" in done.stderr, f"{place}, {entries}: {done.returncode} {done.stderr[-300:]}"
+            count += 1
+    assert count == 9 * 34
+
+
+def bombs_are_refused():
+    refuse_group("resources")
+
+
+def attributes_that_make_no_sense_are_refused():
+    refuse_group("attributes")
+
+
+def indexes_out_of_range_are_refused():
+    refuse_group("indexes")
+
+
+def graphs_with_cycles_and_missing_values_are_refused():
+    refuse_group("graphs")
+
+
+def weights_whose_size_lies_are_refused():
+    refuse_group("weights")
+
+
+shapes()
+attributes()
+indexes()
+graphs()
+weights()
+main([external_data_stays_beneath_the_folder_wherever_a_tensor_stands, bombs_are_refused, attributes_that_make_no_sense_are_refused, indexes_out_of_range_are_refused,
+      graphs_with_cycles_and_missing_values_are_refused, weights_whose_size_lies_are_refused])
