@@ -2,6 +2,7 @@
  * flush-to-zero changes a bit. A signalling NaN comes out quiet with its payload, as F16C does it. */
 #include "core/base/half.h"
 
+#include <stdbool.h>
 #include <string.h>
 
 static float f32_from_bits(uint32_t u)
@@ -91,4 +92,69 @@ uint16_t qn_f32_to_bf16(float f)
 
     if ((u & 0x7fffffffu) > 0x7f800000u) return (uint16_t)(u >> 16 | 0x40u);
     return (uint16_t)shift_round(u, 16);
+}
+
+/* -- rows ----------------------------------------------------------------------------------------------------------------- */
+
+/* Blocks of this many, without branches, so that a compiler makes vectors of them; a block with a subnormal or a NaN (in f16: or an
+ * infinity) goes one by one. */
+enum { BLOCK = 16 };
+
+static bool wide_block(const uint16_t *x, float *y)
+{
+    uint32_t out[BLOCK];
+    int32_t odd = 0;
+
+    for (int i = 0; i < BLOCK; i++) {
+        const int32_t h = x[i], m = h & 0x7fff;
+
+        odd |= (m > 0 && m < 0x400) | (m >= 0x7c00);
+        out[i] = (uint32_t)(m ? (m << 13) + ((127 - 15) << 23) : 0) | (uint32_t)(h & 0x8000) << 16;
+    }
+    if (odd) return false;
+    memcpy(y, out, sizeof out);
+    return true;
+}
+
+static bool narrow_block(const float *x, uint16_t *y)
+{
+    uint32_t in[BLOCK];
+    int32_t odd = 0;
+
+    memcpy(in, x, sizeof in);
+    for (int i = 0; i < BLOCK; i++) {
+        const int32_t u = (int32_t)(in[i] & 0x7fffffffu), zero = u == 0;
+        const int32_t r =
+            (int32_t)(((uint32_t)u + 0xfffu + ((uint32_t)u >> 13 & 1u)) >> 13) - ((127 - 15) << 10); /* a carry runs into the exponent */
+
+        odd |= (u > 0 && u < 0x38800000) | (u > 0x7f800000);
+        y[i] = (uint16_t)((zero ? 0 : r < 0x7c00 ? r : 0x7c00) | (int32_t)(in[i] >> 16 & 0x8000u));
+    }
+    return !odd;
+}
+
+void qn_f16_to_f32_row(const uint16_t *x, float *y, int64_t n)
+{
+    int64_t i = 0;
+
+    while (i < n) {
+        const int64_t end = n - i < BLOCK ? n : i + BLOCK;
+
+        if (end - i < BLOCK || !wide_block(x + i, y + i))
+            for (int64_t k = i; k < end; k++) y[k] = qn_f16_to_f32(x[k]);
+        i = end;
+    }
+}
+
+void qn_f32_to_f16_row(const float *x, uint16_t *y, int64_t n)
+{
+    int64_t i = 0;
+
+    while (i < n) {
+        const int64_t end = n - i < BLOCK ? n : i + BLOCK;
+
+        if (end - i < BLOCK || !narrow_block(x + i, y + i))
+            for (int64_t k = i; k < end; k++) y[k] = qn_f32_to_f16(x[k]);
+        i = end;
+    }
 }

@@ -159,7 +159,13 @@ const void *qn_elem_load(qn_dtype dtype, const void *src, int64_t step, int64_t 
         if (step == 1) return src;
         LOAD(uint64_t, uint64_t, e);
         break;
-    case QN_F16: LOAD(uint16_t, float, qn_f16_to_f32(e)); break;
+    case QN_F16:
+        if (step == 1) {
+            qn_f16_to_f32_row(src, buf->f32, n);
+            break;
+        }
+        LOAD(uint16_t, float, qn_f16_to_f32(e));
+        break;
     case QN_BF16: LOAD(uint16_t, float, qn_bf16_to_f32(e)); break;
     case QN_I4:
     case QN_I8: LOAD(int8_t, int64_t, e); break;
@@ -196,7 +202,7 @@ void qn_elem_store(qn_dtype dtype, void *dst, int64_t n, const void *src)
     case QN_U64:
         if (dst != src) memmove(dst, src, (size_t)n * qn_dtype_size(dtype));
         break;
-    case QN_F16: STORE(uint16_t, float, qn_f32_to_f16(e)); break;
+    case QN_F16: qn_f32_to_f16_row(src, dst, n); break;
     case QN_BF16: STORE(uint16_t, float, qn_f32_to_bf16(e)); break;
     case QN_I8:
     case QN_U8: STORE(uint8_t, uint64_t, e); break;
@@ -218,7 +224,7 @@ void qn_elem_to_f32(qn_dtype dtype, const void *src, float *dst, int64_t n)
     if (dtype == QN_F32) {
         if (n > 0 && dst != src) memmove(dst, src, (size_t)n * sizeof *dst);
     } else if (dtype == QN_F16) {
-        for (int64_t i = 0; i < n; i++) dst[i] = qn_f16_to_f32(h[i]);
+        qn_f16_to_f32_row(h, dst, n);
     } else {
         for (int64_t i = 0; i < n; i++) dst[i] = qn_bf16_to_f32(h[i]);
     }

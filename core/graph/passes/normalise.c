@@ -435,7 +435,7 @@ static qn_status softmax(qn_pass *p, qn_node_id id, qn_error *err)
     qn_pass_drop_attr(n, "axis"); /* from 13 on the default is the last axis */
     n->opset = 13;
     n->op = qn_op_index_find(&p->ops, "", n->op_type, 13, NULL);
-    if (rank > 0 && last == rank - 1) return qn_inferer_node(&p->infer, id, err);
+    if (rank > 0 && last == rank - 1) return qn_pass_infer(p, id, err);
     st = qn_pass_emit(p, "Shape", 13, n->name, &x, 1, NULL, 0, &shape, err);
     if (st == QN_OK) st = qn_pass_emit(p, "Flatten", 13, node_of(p, id)->name, &x, 1, &axis, 1, &flat, err);
     if (st == QN_OK) st = qn_graph_add_temp(p->g, node_of(p, id)->name, &soft, err);
@@ -444,7 +444,7 @@ static qn_status softmax(qn_pass *p, qn_node_id id, qn_error *err)
     node_of(p, id)->out[0] = soft;
     p->g->values[soft].producer = id;
     p->g->values[y].producer = QN_NONE;
-    st = qn_inferer_node(&p->infer, id, err);
+    st = qn_pass_infer(p, id, err);
     in[0] = soft;
     in[1] = shape;
     if (st == QN_OK) st = qn_graph_emit(p->g, "", "Reshape", 13, node_of(p, id)->name, in, 2, &y, 1, NULL, 0, &made, err);
@@ -521,7 +521,7 @@ static qn_status one(qn_pass *p, qn_node_id id, qn_error *err)
     for (int32_t i = 0; i < n->op->min_in; i++) /* infer functions read required inputs without asking */
         if (n->in[i] == QN_NONE)
             return qn_error_set(err, QN_ERR_INVALID, "node %.60s: input %d of %.40s is left out, but required", n->name, i, n->op_type);
-    return has_subgraph(n) ? subgraphs(p, id, err) : qn_inferer_node(&p->infer, id, err);
+    return has_subgraph(n) ? subgraphs(p, id, err) : qn_pass_infer(p, id, err);
 }
 
 qn_status qn_pass_normalise(qn_pass *p, qn_error *err)

@@ -109,6 +109,8 @@ bool qn_pass_has_row(const qn_pass *p, const char *op_type);
 /* Emit an ai.onnx node that gives one fresh value, count and infer it. */
 qn_status qn_pass_emit(qn_pass *p, const char *op_type, int64_t opset, const char *name, const qn_value_id *in, int32_t n_in,
                        const qn_attr *attrs, int32_t n_attrs, qn_value_id *out, qn_error *err);
+/* widen.c: infer node `id` into its outputs; where its op refuses 16-bit floats, it gets a Cast to f32 before and one back after. */
+qn_status qn_pass_infer(qn_pass *p, qn_node_id id, qn_error *err);
 /* A constant of n integers (rank 1), inferred. */
 qn_status qn_pass_const_ints(qn_pass *p, const char *stem, const int64_t *vals, int32_t n, qn_value_id *out, qn_error *err);
 

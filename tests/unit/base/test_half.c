@@ -136,6 +136,34 @@ static void bf16_rounds_to_nearest_even(void **state)
     assert_int_equal(qn_f32_to_bf16(from_bits(0x7f800001)), 0x7fc0); /* a NaN whose payload is cut stays one */
 }
 
+/* Blocks of plain numbers, and blocks in which every kind of odd one takes its turn in every place. */
+static void rows_have_the_bits_of_one_by_one(void **state)
+{
+    enum { N = 65536 + 5 };
+    static uint16_t h[N], back[N];
+    static float f[N];
+    uint32_t seed = 1;
+
+    (void)state;
+    for (int round = 0; round < 4; round++) {
+        for (int i = 0; i < N; i++) {
+            seed = seed * 1664525u + 1013904223u;
+            h[i] = round < 2 ? (uint16_t)(i * 40503) : (uint16_t)(seed >> 16);
+            if (round % 2 && i % 37 && ((h[i] & 0x7c00) == 0 || (h[i] & 0x7c00) == 0x7c00)) h[i] ^= 0x2000; /* few odd ones */
+        }
+        qn_f16_to_f32_row(h, f, N);
+        for (int i = 0; i < N; i++) assert_int_equal(bits(f[i]), bits(qn_f16_to_f32(h[i])));
+        for (int i = 0; i < N; i++) { /* about the middle between two neighbours, zeros and far out too */
+            seed = seed * 1664525u + 1013904223u;
+            f[i] = from_bits(bits(f[i]) + (seed >> 30) * 0x800u + (seed >> 28 & 3u) - 1u);
+            if (i % 11 == 0) f[i] = i % 2 ? 0.0f : -0.0f;
+            if (i % 101 == 0) f[i] = 70000.0f;
+        }
+        qn_f32_to_f16_row(f, back, N);
+        for (int i = 0; i < N; i++) assert_int_equal(back[i], qn_f32_to_f16(f[i]));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -145,6 +173,7 @@ int main(void)
         cmocka_unit_test(far_out_numbers_become_zero_or_infinity),
         cmocka_unit_test(every_bf16_comes_back),
         cmocka_unit_test(bf16_rounds_to_nearest_even),
+        cmocka_unit_test(rows_have_the_bits_of_one_by_one),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

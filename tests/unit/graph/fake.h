@@ -112,6 +112,7 @@ static inline qn_status matmul_infer(qn_infer *c, qn_error *err)
 
 static inline qn_status conv_infer(qn_infer *c, qn_error *err)
 {
+    if (c->in[0].dtype != QN_F32 || c->in[1].dtype != QN_F32) return qn_error_set(err, QN_ERR_DTYPE, "Conv takes f32");
     if (c->in[0].rank != 4 || c->in[1].rank != 4) return qn_error_set(err, QN_ERR_SHAPE, "ranks");
     c->out[0] = c->in[0];
     c->out[0].dims[1] = c->in[1].dims[0];
@@ -220,9 +221,11 @@ static inline qn_status concat_infer(qn_infer *c, qn_error *err)
 
 static inline qn_status cast_infer(qn_infer *c, qn_error *err)
 {
+    const int64_t to = qn_node_int(c->node, "to", 1); /* in ONNX's numbering */
+
     (void)err;
     c->out[0] = c->in[0];
-    c->out[0].dtype = qn_node_int(c->node, "to", 1) == 1 ? QN_F32 : QN_I64; /* 1: FLOAT in ONNX's numbering */
+    c->out[0].dtype = to == 1 ? QN_F32 : to == 10 ? QN_F16 : to == 16 ? QN_BF16 : QN_I64;
     return QN_OK;
 }
 

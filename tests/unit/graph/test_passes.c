@@ -239,6 +239,45 @@ static void old_softmax_on_the_last_axis_stays_one_node(void **state)
     qn_graph_destroy(g);
 }
 
+static void sixteen_bits_are_widened_around_an_op_that_has_none(void **state)
+{
+    static const qn_dtype narrow[] = { QN_F16, QN_BF16 };
+
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        qn_graph *g = new_graph();
+
+        input(g, "x", narrow[i], "N,3,8,8");
+        input(g, "w", narrow[i], "4,3,1,1");
+        op(g, 13, "Conv", "x,w", "a", 0);
+        op(g, 13, "Relu", "a", "b", 0); /* has 16 bits of its own */
+        op(g, 13, "Conv", "x,w", "y", 0);
+        output(g, "b");
+        output(g, "y");
+        g = canonical(g);
+        assert_ops(g, "Cast Cast Conv Cast Relu Conv Cast"); /* x and w are cast once */
+        assert_int_equal(g->values[val(g, "a")].type.dtype, narrow[i]);
+        assert_int_equal(g->values[val(g, "y")].type.dtype, narrow[i]);
+        assert_dims(g, "y", "[N,4,8,8]");
+        qn_graph_destroy(g);
+    }
+}
+
+static void what_is_wrong_beside_the_width_is_still_said(void **state)
+{
+    qn_graph *g = new_graph(), *c;
+    qn_error err = { 0 };
+
+    (void)state;
+    input(g, "x", QN_F16, "N,3,8,8");
+    input(g, "w", QN_I64, "4,3,1,1");
+    op(g, 13, "Conv", "x,w", "y", 0);
+    output(g, "y");
+    assert_int_equal(qn_graph_canonicalise(g, NULL, &c, &err), QN_ERR_DTYPE);
+    assert_non_null(strstr(err.message, "Conv takes f32"));
+    qn_graph_destroy(g);
+}
+
 static void old_broadcast_gets_its_dimensions(void **state)
 {
     static const struct {
@@ -1012,6 +1051,8 @@ int main(void)
         cmocka_unit_test(clip_bounds_become_inputs),
         cmocka_unit_test(old_softmax_flattens_from_its_axis),
         cmocka_unit_test(old_softmax_on_the_last_axis_stays_one_node),
+        cmocka_unit_test(sixteen_bits_are_widened_around_an_op_that_has_none),
+        cmocka_unit_test(what_is_wrong_beside_the_width_is_still_said),
         cmocka_unit_test(old_broadcast_gets_its_dimensions),
         cmocka_unit_test(identity_goes_and_the_output_keeps_its_name),
         cmocka_unit_test(identity_from_input_to_output_stays),
