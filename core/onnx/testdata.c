@@ -79,6 +79,8 @@ static qn_status read_optional(qn_onnx_reader *r, qn_meter *m, qn_items *out, ch
         qn_tensor t = { 0 };
         qn_box *box = NULL;
 
+        if ((p->field == 3 || p->field == 5) && out->present)
+            return qn_error_set(r->err, QN_ERR_FORMAT, "an optional that holds two values");
         if (p->field == 1) {
             st = qn_onnx_name(r, &r->tmp, "name", &text);
             if (!st) st = keep_name(r, text, name);

@@ -4,9 +4,9 @@
  *
  * A test is a sub-folder with model.onnx and test_data_set_*: input_N.pb, output_N.pb. Each data set is run three times: twice with one
  * session and once with a team of two, and all three must agree to the bit. Outputs are compared as ONNX's own runner does: dtype and shape
- * exact, floats within 1e-7 + 1e-3 * |expected|, everything else exact. Prints "pass NAME", "FAIL NAME: why" or "skip NAME: why", and a
- * summary; exits with 1 if a test failed, 2 on wrong usage. Only what Quern says is unsupported and what skips.def lists is skipped; any other
- * error is a failure. Tests that skips.def lists as drawn (random numbers) are compared in dtype and shape, and counted apart. */
+ * exact, floats within 1e-7 + 1e-3 * |expected|, everything else exact. Prints "pass NAME", "drawn NAME", "FAIL NAME: why" or "skip NAME: why",
+ * and a summary; exits with 1 if a test failed, 2 on wrong usage. Only what Quern says is unsupported and what skips.def lists is skipped; any
+ * other error is a failure. Tests that skips.def lists as drawn (random numbers) are compared in dtype and shape, and counted apart. */
 #include "core/base/half.h"
 #include "core/onnx/testdata.h"
 #include "core/tensor/strings.h"
@@ -36,12 +36,21 @@ typedef struct counts {
     int pass, drawn, fail, skip;
 } counts;
 
+/* What an input or output is: a tensor (n = 1), a sequence, or an optional. */
+typedef struct value {
+    qn_port_kind kind;
+    bool present; /* false: an input that is left out, or an empty optional */
+    qn_tensor *elems;
+    int64_t n;
+} value;
+
 /* One test while it runs. */
 typedef struct test {
     qn_model *model;
     qn_session *solo, *team_session;
     qn_team *team;
-    qn_tensor *inputs, *outputs, *first; /* [n_inputs], [n_outputs] borrowed, [n_outputs] owned copies of the first run */
+    value *given, *first;        /* [n_inputs], [n_outputs] owned: what the files say, and what the first run gave */
+    qn_tensor *inputs, *outputs; /* [n_inputs], [n_outputs] borrowed */
     int32_t n_inputs, n_outputs;
     bool drawn;    /* the values are random */
     char why[400]; /* set: it failed */
@@ -131,11 +140,12 @@ static bool fail_output(const char *name, const qn_tensor *got, const qn_tensor 
 
 /* -- one data set --------------------------------------------------------------------------------------------------------- */
 
-static void release_tensors(qn_tensor *t, int32_t n)
+static void release_values(value *v, int32_t n)
 {
     for (int32_t i = 0; i < n; i++) {
-        qn_tensor_free(&t[i]);
-        t[i] = (qn_tensor){ .dtype = QN_DTYPE_NONE };
+        for (int64_t k = 0; k < v[i].n; k++) qn_tensor_free(&v[i].elems[k]);
+        free(v[i].elems);
+        v[i] = (value){ 0 };
     }
 }
 
@@ -147,137 +157,198 @@ static int32_t input_named(const qn_model *m, const char *name)
 }
 
 /* The test data was made through NumPy, which has no bfloat16: its bits are written as uint16. */
-static void as_bf16(qn_tensor *t)
+static void as_bf16(value *v)
 {
-    if (t->dtype == QN_U16) t->dtype = QN_BF16;
+    for (int64_t k = 0; k < v->n; k++)
+        if (v->elems[k].dtype == QN_U16) v->elems[k].dtype = QN_BF16;
 }
 
-/* A list goes to the N-th input, in both sessions. */
-static qn_status read_list(test *t, int set, const char *path, int32_t i, qn_error *err)
+/* A sequence or an optional in a file. */
+static qn_status read_list(int set, const char *path, value *out, char **name, qn_error *err)
 {
-    const qn_port *port = qn_model_input(t->model, i);
+    const qn_kind kind = out->kind == QN_PORT_SEQUENCE ? QN_KIND_SEQUENCE : QN_KIND_OPTIONAL;
     qn_meter m = { .limit_bytes = (uint64_t)1 << 30 };
     qn_items list = { 0 };
-    qn_tensor *elems = NULL;
-    qn_status st =
-        qn_onnx_read_items(set, path, port->kind == QN_PORT_SEQUENCE ? QN_KIND_SEQUENCE : QN_KIND_OPTIONAL, &m, &list, NULL, err);
+    qn_status st = qn_onnx_read_items(set, path, kind, &m, &list, name, err);
 
-    if (st == QN_OK) elems = calloc((size_t)list.n + 1, sizeof *elems);
-    if (st == QN_OK && !elems) st = qn_error_set(err, QN_ERR_NOMEM, "%s", path);
-    for (int64_t k = 0; st == QN_OK && k < list.n; k++) elems[k] = list.box[k]->tensor;
-    if (st == QN_OK) st = qn_session_set_items(t->solo, i, list.present, elems, list.n, err);
-    if (st == QN_OK) st = qn_session_set_items(t->team_session, i, list.present, elems, list.n, err);
-    free(elems);
+    if (st == QN_OK) out->elems = calloc((size_t)list.n + 1, sizeof *out->elems);
+    if (st == QN_OK && !out->elems) st = qn_error_set(err, QN_ERR_NOMEM, "a list of %" PRId64, list.n);
+    while (st == QN_OK && out->n < list.n) {
+        st = qn_tensor_copy(&list.box[out->n]->tensor, &out->elems[out->n], err);
+        out->n += st == QN_OK;
+    }
+    out->present = list.present;
     qn_items_release(&list);
-    return st == QN_OK ? QN_OK : qn_error_prefix(err, "%s", path);
+    return st;
+}
+
+/* The value in a file, of the kind the model says. The caller releases *out and frees *name, also after a failure. */
+static qn_status read_value(int set, const char *path, qn_port_kind kind, value *out, char **name, qn_error *err)
+{
+    qn_status st;
+
+    *out = (value){ .kind = kind, .present = true };
+    *name = NULL;
+    if (kind != QN_PORT_TENSOR) return read_list(set, path, out, name, err);
+    out->elems = calloc(1, sizeof *out->elems);
+    if (!out->elems) return qn_error_set(err, QN_ERR_NOMEM, "tensor");
+    st = qn_onnx_read_tensor(set, path, out->elems, name, err);
+    out->n = st == QN_OK;
+    return st;
 }
 
 /* input_N.pb goes to the input it names, or to the N-th. */
 static qn_status read_inputs(test *t, int set, qn_error *err)
 {
     for (int32_t i = 0; i < t->n_inputs; i++) {
-        char path[64], *name = NULL;
-        qn_tensor x;
+        char path[64], *name;
+        const qn_port_kind kind = qn_model_input(t->model, i)->kind;
+        value v;
         int32_t at;
         qn_status st;
 
         snprintf(path, sizeof path, "input_%" PRId32 ".pb", i);
         if (faccessat(set, path, F_OK, 0) != 0) continue;
-        if (i < qn_model_n_inputs(t->model) && qn_model_input(t->model, i)->kind != QN_PORT_TENSOR) {
-            st = read_list(t, set, path, i, err);
-            if (st != QN_OK) return st;
-            continue;
-        }
-        st = qn_onnx_read_tensor(set, path, &x, &name, err);
-        if (st != QN_OK) return qn_error_prefix(err, "%s", path);
+        st = read_value(set, path, kind, &v, &name, err);
         at = input_named(t->model, name);
         free(name);
-        if (at < 0 || t->inputs[at].dtype != QN_DTYPE_NONE) at = i;
-        if (t->inputs[at].dtype != QN_DTYPE_NONE) {
-            qn_tensor_free(&x);
-            return qn_error_set(err, QN_ERR_INVALID, "%s: its input is given twice", path);
+        if (at < 0 || t->given[at].elems || t->given[at].present || qn_model_input(t->model, at)->kind != kind) at = i;
+        if (st == QN_OK && (t->given[at].elems || t->given[at].present)) st = qn_error_set(err, QN_ERR_INVALID, "its input is given twice");
+        if (st != QN_OK) {
+            release_values(&v, 1);
+            return qn_error_prefix(err, "%s", path);
         }
-        t->inputs[at] = x;
-        if (at < t->n_inputs && qn_model_input(t->model, at)->dtype == QN_BF16) as_bf16(&t->inputs[at]);
+        t->given[at] = v;
+        if (qn_model_input(t->model, at)->dtype == QN_BF16) as_bf16(&t->given[at]);
     }
     return QN_OK;
 }
 
-static void compare_list(test *t, const qn_session *s, int set, int32_t i)
+/* Element k of output i after a run of s. */
+static const qn_tensor *got_elem(const test *t, const qn_session *s, int32_t i, int64_t k)
 {
-    const qn_port *port = qn_model_output(t->model, i);
-    qn_meter m = { .limit_bytes = (uint64_t)1 << 30 };
-    qn_items want = { 0 };
-    qn_error err = { 0 };
-    bool present = false;
-    int64_t n = 0;
-    char path[64];
-    qn_status st;
-
-    snprintf(path, sizeof path, "output_%" PRId32 ".pb", i);
-    st = qn_onnx_read_items(set, path, port->kind == QN_PORT_SEQUENCE ? QN_KIND_SEQUENCE : QN_KIND_OPTIONAL, &m, &want, NULL, &err);
-    if (st == QN_OK) st = qn_session_items(s, i, &present, &n, &err);
-    if (st != QN_OK)
-        snprintf(t->why, sizeof t->why, "%s: %s", path, err.message);
-    else if (present != want.present || n != want.n)
-        snprintf(t->why, sizeof t->why, "output %s has %" PRId64 " elements, expected %" PRId64, port->name, n, want.n);
-    for (int64_t k = 0; !t->why[0] && k < n; k++)
-        fail_output(port->name, qn_session_item(s, i, k), &want.box[k]->tensor, t->drawn, t->why, sizeof t->why);
-    qn_items_release(&want);
+    return t->first[i].kind == QN_PORT_TENSOR ? &t->outputs[i] : qn_session_item(s, i, k);
 }
 
-static void compare_lists(test *t, const qn_session *s, int set)
+static qn_status got_count(const test *t, const qn_session *s, int32_t i, bool *present, int64_t *n, qn_error *err)
 {
-    for (int32_t i = 0; i < t->n_outputs && !t->why[0]; i++)
-        if (qn_model_output(t->model, i)->kind != QN_PORT_TENSOR) compare_list(t, s, set, i);
+    *present = true;
+    *n = 1;
+    return t->first[i].kind == QN_PORT_TENSOR ? QN_OK : qn_session_items(s, i, present, n, err);
+}
+
+/* Copies of the outputs. */
+static qn_status keep_outputs(test *t, const qn_session *s, qn_error *err)
+{
+    for (int32_t i = 0; i < t->n_outputs; i++) {
+        value *v = &t->first[i];
+        int64_t n;
+        qn_status st;
+
+        v->kind = qn_model_output(t->model, i)->kind;
+        if ((st = got_count(t, s, i, &v->present, &n, err)) != QN_OK) return st;
+        v->elems = calloc((size_t)n + 1, sizeof *v->elems);
+        if (!v->elems) return qn_error_set(err, QN_ERR_NOMEM, "outputs");
+        while (v->n < n && st == QN_OK) {
+            st = qn_tensor_copy(got_elem(t, s, i, v->n), &v->elems[v->n], err);
+            v->n += st == QN_OK;
+        }
+        if (st != QN_OK) return st;
+    }
+    return QN_OK;
+}
+
+static void compare_values(test *t, const char *name, const value *got, const value *want)
+{
+    if (got->present != want->present) {
+        snprintf(t->why, sizeof t->why, "output %s %s", name, want->present ? "is empty, expected a value" : "has a value, expected none");
+        return;
+    }
+    if (got->n != want->n) {
+        snprintf(t->why, sizeof t->why, "output %s has %" PRId64 " elements, expected %" PRId64, name, got->n, want->n);
+        return;
+    }
+    for (int64_t k = 0; k < want->n && !t->why[0]; k++) {
+        char which[128];
+
+        if (want->kind == QN_PORT_TENSOR)
+            snprintf(which, sizeof which, "%s", name);
+        else
+            snprintf(which, sizeof which, "%s[%" PRId64 "]", name, k);
+        fail_output(which, &got->elems[k], &want->elems[k], t->drawn, t->why, sizeof t->why);
+    }
 }
 
 static void compare_with_files(test *t, int set)
 {
     for (int32_t i = 0; i < t->n_outputs && !t->why[0]; i++) {
-        char path[64];
-        qn_tensor want;
+        const qn_port *port = qn_model_output(t->model, i);
+        char path[64], *name;
+        value want;
         qn_error err = { 0 };
 
         snprintf(path, sizeof path, "output_%" PRId32 ".pb", i);
-        if (faccessat(set, path, F_OK, 0) != 0 || qn_model_output(t->model, i)->kind != QN_PORT_TENSOR) continue;
-        if (qn_onnx_read_tensor(set, path, &want, NULL, &err) != QN_OK) {
+        if (faccessat(set, path, F_OK, 0) != 0) continue;
+        if (read_value(set, path, port->kind, &want, &name, &err) != QN_OK) {
             snprintf(t->why, sizeof t->why, "%s: %s", path, err.message);
-            return;
+        } else {
+            if (t->first[i].n > 0 && t->first[i].elems[0].dtype == QN_BF16) as_bf16(&want);
+            compare_values(t, port->name, &t->first[i], &want);
         }
-        if (t->first[i].dtype == QN_BF16) as_bf16(&want);
-        fail_output(qn_model_output(t->model, i)->name, &t->first[i], &want, t->drawn, t->why, sizeof t->why);
-        qn_tensor_free(&want);
+        free(name);
+        release_values(&want, 1);
     }
 }
 
-static void compare_bits(test *t, const char *what)
+static bool same_bits(const qn_tensor *a, const qn_tensor *b, bool drawn)
+{
+    return a->dtype == b->dtype && a->rank == b->rank && a->bytes == b->bytes &&
+           memcmp(a->dims, b->dims, sizeof a->dims[0] * (size_t)a->rank) == 0 &&
+           (drawn || a->bytes == 0 || memcmp(a->data, b->data, a->bytes) == 0);
+}
+
+static qn_status compare_bits(test *t, const qn_session *s, const char *what, qn_error *err)
 {
     for (int32_t i = 0; i < t->n_outputs && !t->why[0]; i++) {
-        const qn_tensor *a = &t->first[i], *b = &t->outputs[i];
+        const value *v = &t->first[i];
+        bool present, same;
+        int64_t n;
+        qn_status st = got_count(t, s, i, &present, &n, err);
 
-        if (t->drawn) continue;
-        if (a->dtype == b->dtype && a->rank == b->rank && a->bytes == b->bytes &&
-            memcmp(a->dims, b->dims, sizeof a->dims[0] * (size_t)a->rank) == 0 &&
-            (a->bytes == 0 || memcmp(a->data, b->data, a->bytes) == 0))
-            continue;
-        snprintf(t->why, sizeof t->why, "output %s: other bits %s", qn_model_output(t->model, i)->name, what);
+        if (st != QN_OK) return st;
+        same = present == v->present && n == v->n;
+        for (int64_t k = 0; same && k < n; k++) same = same_bits(&v->elems[k], got_elem(t, s, i, k), t->drawn);
+        if (!same) snprintf(t->why, sizeof t->why, "output %s: other bits %s", qn_model_output(t->model, i)->name, what);
     }
+    return QN_OK;
+}
+
+static qn_status run_once(test *t, qn_session *s, qn_error *err)
+{
+    qn_status st = QN_OK;
+
+    for (int32_t i = 0; i < t->n_inputs && st == QN_OK; i++) {
+        const value *v = &t->given[i];
+
+        t->inputs[i] = (qn_tensor){ .dtype = QN_DTYPE_NONE };
+        if (qn_model_input(t->model, i)->kind != QN_PORT_TENSOR)
+            st = qn_session_set_items(s, i, v->present, v->elems, v->n, err);
+        else if (v->n > 0)
+            t->inputs[i] = v->elems[0];
+    }
+    return st == QN_OK ? qn_session_run(s, t->inputs, t->outputs, NULL, err) : st;
 }
 
 static qn_status run_thrice(test *t, int set, qn_error *err)
 {
-    qn_status st = qn_session_run(t->solo, t->inputs, t->outputs, NULL, err);
+    qn_status st = run_once(t, t->solo, err);
 
-    for (int32_t i = 0; i < t->n_outputs && st == QN_OK; i++)
-        if (t->outputs[i].dtype != QN_DTYPE_NONE) st = qn_tensor_copy(&t->outputs[i], &t->first[i], err);
+    if (st == QN_OK) st = keep_outputs(t, t->solo, err);
     if (st == QN_OK) compare_with_files(t, set);
-    if (st == QN_OK) st = qn_session_run(t->solo, t->inputs, t->outputs, NULL, err);
-    if (st == QN_OK) compare_bits(t, "in a second run");
-    if (st == QN_OK) compare_lists(t, t->solo, set);
-    if (st == QN_OK) st = qn_session_run(t->team_session, t->inputs, t->outputs, NULL, err);
-    if (st == QN_OK) compare_bits(t, "with a team of two");
-    if (st == QN_OK) compare_lists(t, t->team_session, set);
+    if (st == QN_OK) st = run_once(t, t->solo, err);
+    if (st == QN_OK) st = compare_bits(t, t->solo, "in a second run", err);
+    if (st == QN_OK) st = run_once(t, t->team_session, err);
+    if (st == QN_OK) st = compare_bits(t, t->team_session, "with a team of two", err);
     return st;
 }
 
@@ -289,8 +360,8 @@ static qn_status run_set(test *t, int dir, const char *name, qn_error *err)
     if (set < 0) return qn_error_set(err, QN_ERR_IO, "%s cannot be opened", name);
     st = read_inputs(t, set, err);
     if (st == QN_OK) st = run_thrice(t, set, err);
-    release_tensors(t->inputs, t->n_inputs);
-    release_tensors(t->first, t->n_outputs);
+    release_values(t->given, t->n_inputs);
+    release_values(t->first, t->n_outputs);
     close(set);
     return st;
 }
@@ -308,10 +379,11 @@ static qn_status open_test(test *t, int dir, const options *o, qn_error *err)
     if (st != QN_OK) return st;
     t->n_inputs = qn_model_n_inputs(t->model);
     t->n_outputs = qn_model_n_outputs(t->model);
+    t->given = calloc((size_t)t->n_inputs + 1, sizeof *t->given);
     t->inputs = calloc((size_t)t->n_inputs + 1, sizeof *t->inputs);
     t->outputs = calloc((size_t)t->n_outputs + 1, sizeof *t->outputs);
     t->first = calloc((size_t)t->n_outputs + 1, sizeof *t->first);
-    return t->inputs && t->outputs && t->first ? QN_OK : qn_error_set(err, QN_ERR_NOMEM, "test");
+    return t->given && t->inputs && t->outputs && t->first ? QN_OK : qn_error_set(err, QN_ERR_NOMEM, "test");
 }
 
 static void close_test(test *t)
@@ -320,6 +392,7 @@ static void close_test(test *t)
     qn_session_destroy(t->team_session);
     qn_team_destroy(t->team);
     qn_model_unref(t->model);
+    free(t->given);
     free(t->inputs);
     free(t->outputs);
     free(t->first);

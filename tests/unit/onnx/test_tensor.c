@@ -589,20 +589,35 @@ static void weights_together_stay_within_their_limit(void **state)
 
 /* -- tensors in files ----------------------------------------------------------------------------------------------------- */
 
-static void a_tensor_file_is_read_and_only_as_a_tensor(void **state)
+/* A folder with one file of these bytes, which are freed. */
+static int folder_with(char *root, pb m)
 {
-    char root[] = "/tmp/quern-test-tensor-XXXXXX", *name;
-    pb t = onnx_ones("x", 3);
-    qn_tensor got;
-    qn_error err;
     int dir, fd;
 
-    (void)state;
     assert_non_null(mkdtemp(root));
     dir = open(root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     fd = openat(dir, "input_0.pb", O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
-    assert_int_equal(write(fd, t.data, t.len), (ssize_t)t.len);
+    assert_int_equal(write(fd, m.data, m.len), (ssize_t)m.len);
     close(fd);
+    pb_free(&m);
+    return dir;
+}
+
+static void remove_folder(const char *root, int dir)
+{
+    unlinkat(dir, "input_0.pb", 0);
+    close(dir);
+    rmdir(root);
+}
+
+static void a_tensor_file_is_read(void **state)
+{
+    char root[] = "/tmp/quern-test-tensor-XXXXXX", *name;
+    const int dir = folder_with(root, onnx_ones("x", 3));
+    qn_tensor got;
+    qn_error err;
+
+    (void)state;
     assert_int_equal(qn_onnx_read_tensor(dir, "input_0.pb", &got, &name, &err), QN_OK);
     assert_string_equal(name, "x");
     assert_true(got.dtype == QN_F32 && got.rank == 1 && got.dims[0] == 3 && ((float *)got.data)[2] == 1);
@@ -610,10 +625,90 @@ static void a_tensor_file_is_read_and_only_as_a_tensor(void **state)
     qn_tensor_free(&got);
     assert_int_equal(qn_onnx_read_tensor(dir, "input_1.pb", &got, &name, &err), QN_ERR_NOT_FOUND);
     assert_null(name);
-    unlinkat(dir, "input_0.pb", 0);
-    close(dir);
-    rmdir(root);
-    pb_free(&t);
+    remove_folder(root, dir);
+}
+
+/* A SequenceProto of n tensors, of 1, 2, ... elements. */
+static pb sequence_of(const char *name, int n)
+{
+    pb s = { 0 };
+
+    if (name) pb_str(&s, 1, name);
+    pb_int(&s, 2, 1);
+    for (int i = 0; i < n; i++) pb_msg(&s, 3, onnx_ones("", i + 1));
+    return s;
+}
+
+/* named: what the file calls the value, NULL where it does not, or where it is refused. */
+static qn_status read_items(pb m, qn_kind kind, const char *named, qn_items *got)
+{
+    static qn_meter meter = { .limit_bytes = 1 << 20 }; /* outlives the boxes */
+    char root[] = "/tmp/quern-test-items-XXXXXX";
+    const int dir = folder_with(root, m);
+    qn_error err;
+    char *name;
+    qn_status st = qn_onnx_read_items(dir, "input_0.pb", kind, &meter, got, &name, &err);
+
+    if (named)
+        assert_string_equal(name, named);
+    else
+        assert_null(name);
+    free(name);
+    remove_folder(root, dir);
+    return st;
+}
+
+static void sequences_and_optionals_are_read_from_files(void **state)
+{
+    qn_items got = { 0 };
+    pb o = { 0 };
+
+    (void)state;
+    assert_int_equal(read_items(sequence_of("s", 11), QN_KIND_SEQUENCE, "s", &got), QN_OK);
+    assert_true(got.present && got.n == 11 && got.box[10]->tensor.dims[0] == 11);
+    qn_items_release(&got);
+    assert_int_equal(read_items((pb){ 0 }, QN_KIND_SEQUENCE, NULL, &got), QN_OK);
+    assert_true(got.present && got.n == 0);
+    qn_items_release(&got);
+
+    assert_int_equal(read_items((pb){ 0 }, QN_KIND_OPTIONAL, NULL, &got), QN_OK);
+    assert_false(got.present);
+    qn_items_release(&got);
+    pb_str(&o, 1, "o");
+    pb_int(&o, 2, 1);
+    pb_msg(&o, 3, onnx_ones("", 5));
+    assert_int_equal(read_items(o, QN_KIND_OPTIONAL, "o", &got), QN_OK);
+    assert_true(got.present && got.n == 1 && got.box[0]->tensor.dims[0] == 5);
+    qn_items_release(&got);
+    o = (pb){ 0 };
+    pb_msg(&o, 5, sequence_of(NULL, 0));
+    assert_int_equal(read_items(o, QN_KIND_OPTIONAL, NULL, &got), QN_OK);
+    assert_true(got.present && got.n == 0);
+    qn_items_release(&got);
+}
+
+static void files_of_anything_else_are_refused(void **state)
+{
+    qn_items got = { 0 };
+    pb o = { 0 };
+
+    (void)state;
+    pb_msg(&o, 5, sequence_of(NULL, 1));
+    assert_int_equal(read_items(o, QN_KIND_SEQUENCE, NULL, &got), QN_ERR_UNSUPPORTED); /* a sequence of sequences */
+    qn_items_release(&got);
+    o = (pb){ 0 };
+    pb_msg(&o, 5, sequence_of(NULL, 1));
+    pb_msg(&o, 3, onnx_ones("", 1));
+    assert_int_equal(read_items(o, QN_KIND_OPTIONAL, NULL, &got), QN_ERR_FORMAT);
+    qn_items_release(&got);
+    o = sequence_of("s", 2);
+    pb_str(&o, 3, "no tensor");
+    assert_int_equal(read_items(o, QN_KIND_SEQUENCE, NULL, &got), QN_ERR_FORMAT);
+    qn_items_release(&got);
+    o = sequence_of("s", 2);
+    o.len -= 3; /* cut off */
+    assert_int_equal(read_items(o, QN_KIND_SEQUENCE, NULL, &got), QN_ERR_FORMAT);
+    qn_items_release(&got);
 }
 
 int main(void)
@@ -638,7 +733,9 @@ int main(void)
         cmocka_unit_test(a_large_sparse_weight_is_made_as_it_is_read),
         cmocka_unit_test(sparse_tensors_that_lie_are_refused),
         cmocka_unit_test(weights_together_stay_within_their_limit),
-        cmocka_unit_test(a_tensor_file_is_read_and_only_as_a_tensor),
+        cmocka_unit_test(a_tensor_file_is_read),
+        cmocka_unit_test(sequences_and_optionals_are_read_from_files),
+        cmocka_unit_test(files_of_anything_else_are_refused),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
