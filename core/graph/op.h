@@ -5,7 +5,7 @@
  * rows    says which axis of each output carries the batch when given that of each input (row independence); sees in_known, never in_const.
  * lower   once per plan: choose kernels, pack weights, compute constants, ask for scratch. NULL: nothing to prepare.
  * run     on every run: read in[], write out[]. Allocates nothing, except outputs of unknown size by qn_run_output().
- * grad    slot for the training engine. */
+ * grad    emits the nodes of the gradient, in the canonical graph (core/graph/grad.h). */
 #ifndef QUERN_GRAPH_OP_H
 #define QUERN_GRAPH_OP_H
 
@@ -147,8 +147,8 @@ void qn_rows_along_axis(const qn_infer *c, const int32_t *in_axis, int32_t *out_
 #define QN_OP_CONTROL  0x10u /* runs its subgraphs: never folded */
 #define QN_OP_VIEW     0x8u  /* output 0 has the bytes of input 0 in the same order: the plan may alias them and skip run */
 
-typedef struct qn_builder qn_builder; /* the training engine's: emits gradient nodes */
-typedef qn_status qn_grad_fn(qn_builder *b, const qn_node *node, qn_error *err);
+typedef struct qn_builder qn_builder;   /* the training engine's: emits gradient nodes */
+typedef void qn_grad_fn(qn_builder *b); /* see core/graph/grad.h */
 
 struct qn_op {
     const char *domain; /* "" is ai.onnx */

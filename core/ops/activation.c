@@ -8,6 +8,7 @@
  *        HardSigmoid: dy alpha [0 < y < 1].  Tanh: dy (1 - y^2).  HardSwish: dy ([x > 3] + [-3 < x <= 3] (2x + 3) / 6).
  *        Mish: dy (t + x s (1 - t^2)), t = tanh(softplus x), s = sigmoid x.  Gelu: dy (Phi(x) + x phi(x)).  Softplus: dy sigmoid(x).
  *        Softsign: dy / (1 + |x|)^2.  Shrink: dy [|x| > lambd]. */
+#include "core/graph/grad.h"
 #include "core/ops/elem.h"
 
 #include <math.h>
@@ -57,7 +58,72 @@ static float constant(const qn_node *node, const char *name, float fallback)
     return name[0] ? qn_node_float(node, name, fallback) : fallback;
 }
 
-#define ACTIVATION(id, NAME, SINCE, SET, FAST, KERNEL, I64, U64, NAME_A, A, NAME_B, B, FAMILY)                                             \
+/* The slope is 0 where it jumps. */
+static void relu_grad(qn_builder *b)
+{
+    const qn_value_id dy = qn_grad_of(b, 0);
+    const qn_value_id x = qn_grad_in(b, 0);
+
+    qn_grad_give(b, 0, qn_grad_op3(b, "Where", qn_grad_op2(b, "Greater", x, qn_grad_number(b, 0, x)), dy, qn_grad_number(b, 0, x)));
+}
+
+static void sigmoid_grad(qn_builder *b)
+{
+    const qn_value_id dy = qn_grad_of(b, 0);
+    const qn_value_id y = qn_grad_out(b, 0);
+
+    qn_grad_give(b, 0, qn_grad_op2(b, "Mul", dy, qn_grad_op2(b, "Mul", y, qn_grad_op2(b, "Sub", qn_grad_number(b, 1, y), y))));
+}
+
+static void tanh_grad(qn_builder *b)
+{
+    const qn_value_id dy = qn_grad_of(b, 0);
+    const qn_value_id y = qn_grad_out(b, 0);
+
+    qn_grad_give(b, 0, qn_grad_op2(b, "Mul", dy, qn_grad_op2(b, "Sub", qn_grad_number(b, 1, y), qn_grad_op2(b, "Mul", y, y))));
+}
+
+static void softplus_grad(qn_builder *b)
+{
+    const qn_value_id dy = qn_grad_of(b, 0);
+    const qn_value_id x = qn_grad_in(b, 0);
+
+    qn_grad_give(b, 0, qn_grad_op2(b, "Mul", dy, qn_grad_op1(b, "Sigmoid", x)));
+}
+
+static void softsign_grad(qn_builder *b)
+{
+    const qn_value_id dy = qn_grad_of(b, 0);
+    const qn_value_id x = qn_grad_in(b, 0);
+    const qn_value_id below = qn_grad_op2(b, "Add", qn_grad_op1(b, "Abs", x), qn_grad_number(b, 1, x));
+
+    qn_grad_give(b, 0, qn_grad_op2(b, "Div", dy, qn_grad_op2(b, "Mul", below, below)));
+}
+
+static void leaky_relu_grad(qn_builder *b)
+{
+    const qn_value_id dy = qn_grad_of(b, 0);
+    const qn_value_id x = qn_grad_in(b, 0);
+    const double alpha = (double)qn_node_float(qn_grad_node(b), "alpha", 0.01f);
+
+    qn_grad_give(b, 0,
+                 qn_grad_op3(b, "Where", qn_grad_op2(b, "Less", x, qn_grad_number(b, 0, x)),
+                             qn_grad_op2(b, "Mul", dy, qn_grad_number(b, alpha, x)), dy));
+}
+
+static void elu_grad(qn_builder *b)
+{
+    const qn_value_id dy = qn_grad_of(b, 0);
+    const qn_value_id x = qn_grad_in(b, 0);
+    const qn_value_id y = qn_grad_out(b, 0);
+    const double alpha = (double)qn_node_float(qn_grad_node(b), "alpha", 1.0f);
+
+    qn_grad_give(b, 0,
+                 qn_grad_op3(b, "Where", qn_grad_op2(b, "Less", x, qn_grad_number(b, 0, x)),
+                             qn_grad_op2(b, "Mul", dy, qn_grad_op2(b, "Add", y, qn_grad_number(b, alpha, x))), dy));
+}
+
+#define ACTIVATION(id, NAME, SINCE, SET, FAST, KERNEL, I64, U64, NAME_A, A, NAME_B, B, FAMILY, GRAD)                                       \
     static const qn_elem_op id##_op = { .n_in = 1, .fast = FAST, .kernel = KERNEL, .fn = { NULL, id##_f64, I64, U64 } };                   \
     static qn_status id##_infer(qn_infer *c, qn_error *err) { return qn_elem_infer(c, 1, SET, QN_DTYPE_NONE, err); }                       \
     static qn_status id##_run(qn_run *r, qn_error *err)                                                                                    \
@@ -77,37 +143,39 @@ static float constant(const qn_node *node, const char *name, float fallback)
         .rows = qn_rows_elementwise,                                                                                                       \
         .lower = qn_elem_lower,                                                                                                            \
         .run = id##_run,                                                                                                                   \
+        .grad = GRAD,                                                                                                                      \
         .kernels = FAMILY,                                                                                                                 \
     };
 
 /* max(x, 0) */
-ACTIVATION(relu, "Relu", 1, QN_SET_FLOAT | QN_SET_SIGNED, QN_ELEM_UNARY, QN_UNARY_RELU, relu_i64, NULL, "", 0, "", 0, "eltwise")
+ACTIVATION(relu, "Relu", 1, QN_SET_FLOAT | QN_SET_SIGNED, QN_ELEM_UNARY, QN_UNARY_RELU, relu_i64, NULL, "", 0, "", 0, "eltwise", relu_grad)
 /* x < 0 ? alpha x : x */
-ACTIVATION(leaky_relu, "LeakyRelu", 1, QN_SET_FLOAT, QN_ELEM_UNARY, QN_UNARY_LEAKY, NULL, NULL, "alpha", 0.01f, "", 0, "eltwise")
+ACTIVATION(leaky_relu, "LeakyRelu", 1, QN_SET_FLOAT, QN_ELEM_UNARY, QN_UNARY_LEAKY, NULL, NULL, "alpha", 0.01f, "", 0, "eltwise",
+           leaky_relu_grad)
 /* x > alpha ? x : 0 */
 ACTIVATION(thresholded_relu, "ThresholdedRelu", 10, QN_SET_FLOAT, QN_ELEM_UNARY, QN_UNARY_THRESHOLD, NULL, NULL, "alpha", 1.0f, "", 0,
-           "eltwise")
+           "eltwise", NULL)
 /* x < 0 ? alpha (exp(x) - 1) : x */
-ACTIVATION(elu, "Elu", 1, QN_SET_FLOAT, QN_ELEM_VMATH, QN_VMATH_ELU, NULL, NULL, "alpha", 1.0f, "", 0, "vmath")
+ACTIVATION(elu, "Elu", 1, QN_SET_FLOAT, QN_ELEM_VMATH, QN_VMATH_ELU, NULL, NULL, "alpha", 1.0f, "", 0, "vmath", elu_grad)
 /* max(x, 0) + min(0, alpha (exp(x / alpha) - 1)), alpha > 0 */
-ACTIVATION(celu, "Celu", 12, QN_SET_FLOAT, QN_ELEM_VMATH, QN_VMATH_CELU, NULL, NULL, "alpha", 1.0f, "", 0, "vmath")
+ACTIVATION(celu, "Celu", 12, QN_SET_FLOAT, QN_ELEM_VMATH, QN_VMATH_CELU, NULL, NULL, "alpha", 1.0f, "", 0, "vmath", NULL)
 /* 1 / (1 + exp(-x)) */
-ACTIVATION(sigmoid, "Sigmoid", 1, QN_SET_FLOAT, QN_ELEM_VMATH, QN_VMATH_SIGMOID, NULL, NULL, "", 0, "", 0, "vmath")
+ACTIVATION(sigmoid, "Sigmoid", 1, QN_SET_FLOAT, QN_ELEM_VMATH, QN_VMATH_SIGMOID, NULL, NULL, "", 0, "", 0, "vmath", sigmoid_grad)
 /* max(0, min(1, alpha x + beta)) */
 ACTIVATION(hard_sigmoid, "HardSigmoid", 1, QN_SET_FLOAT, QN_ELEM_UNARY, QN_UNARY_HARDSIGMOID, NULL, NULL, "alpha", 0.2f, "beta", 0.5f,
-           "eltwise")
-ACTIVATION(tanh, "Tanh", 1, QN_SET_FLOAT, QN_ELEM_VMATH, QN_VMATH_TANH, NULL, NULL, "", 0, "", 0, "vmath")
+           "eltwise", NULL)
+ACTIVATION(tanh, "Tanh", 1, QN_SET_FLOAT, QN_ELEM_VMATH, QN_VMATH_TANH, NULL, NULL, "", 0, "", 0, "vmath", tanh_grad)
 /* x max(0, min(1, x / 6 + 1 / 2)) */
-ACTIVATION(hard_swish, "HardSwish", 14, QN_SET_FLOAT, QN_ELEM_UNARY, QN_UNARY_HARDSWISH, NULL, NULL, "", 0, "", 0, "eltwise")
+ACTIVATION(hard_swish, "HardSwish", 14, QN_SET_FLOAT, QN_ELEM_UNARY, QN_UNARY_HARDSWISH, NULL, NULL, "", 0, "", 0, "eltwise", NULL)
 /* x tanh(log(1 + exp(x))) */
-ACTIVATION(mish, "Mish", 18, QN_SET_FLOAT, QN_ELEM_VMATH, QN_VMATH_MISH, NULL, NULL, "", 0, "", 0, "vmath")
+ACTIVATION(mish, "Mish", 18, QN_SET_FLOAT, QN_ELEM_VMATH, QN_VMATH_MISH, NULL, NULL, "", 0, "", 0, "vmath", NULL)
 /* log(1 + exp(x)) */
-ACTIVATION(softplus, "Softplus", 1, QN_SET_FLOAT, QN_ELEM_VMATH, QN_VMATH_SOFTPLUS, NULL, NULL, "", 0, "", 0, "vmath")
+ACTIVATION(softplus, "Softplus", 1, QN_SET_FLOAT, QN_ELEM_VMATH, QN_VMATH_SOFTPLUS, NULL, NULL, "", 0, "", 0, "vmath", softplus_grad)
 /* x / (1 + |x|) */
-ACTIVATION(softsign, "Softsign", 1, QN_SET_FLOAT, QN_ELEM_UNARY, QN_UNARY_SOFTSIGN, NULL, NULL, "", 0, "", 0, "eltwise")
+ACTIVATION(softsign, "Softsign", 1, QN_SET_FLOAT, QN_ELEM_UNARY, QN_UNARY_SOFTSIGN, NULL, NULL, "", 0, "", 0, "eltwise", softsign_grad)
 /* x < -lambd ? x + bias : x > lambd ? x - bias : 0 */
 ACTIVATION(shrink, "Shrink", 9, QN_SET_NUMERIC, QN_ELEM_UNARY, QN_UNARY_SHRINK, shrink_i64, shrink_u64, "lambd", 0.5f, "bias", 0.0f,
-           "eltwise")
+           "eltwise", NULL)
 
 /* -- two that depend on the opset or on a word ---------------------------------------------------------------------------- */
 

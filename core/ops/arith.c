@@ -5,6 +5,7 @@
  *        f16 and bf16 are computed in f32 and rounded once.
  * Grad   Add: da = dy, db = dy.  Sub: da = dy, db = -dy.  Mul: da = dy b, db = dy a.  Div: da = dy / b, db = -dy y / b.
  *        Mod with fmod: da = dy, db = -dy trunc(a / b).  Each is summed over the axes along which its operand was stretched. */
+#include "core/graph/grad.h"
 #include "core/ops/elem.h"
 
 #include <math.h>
@@ -99,6 +100,35 @@ static const qn_elem_known mod_known = { mod_number, NULL }, rem_known = { rem_n
 
 static const char by_zero[] = "integer division by zero";
 
+/* a + b: dy, dy.  a - b: dy, -dy.  a b: dy b, dy a.  a / b: dy / b, -(dy / b) y. */
+static void add_grad(qn_builder *b)
+{
+    qn_grad_give(b, 0, qn_grad_of(b, 0));
+    qn_grad_give(b, 1, qn_grad_of(b, 0));
+}
+
+static void sub_grad(qn_builder *b)
+{
+    qn_grad_give(b, 0, qn_grad_of(b, 0));
+    if (qn_grad_wanted(b, 1)) qn_grad_give(b, 1, qn_grad_op1(b, "Neg", qn_grad_of(b, 0)));
+}
+
+static void mul_grad(qn_builder *b)
+{
+    const qn_value_id dy = qn_grad_of(b, 0);
+
+    if (qn_grad_wanted(b, 0)) qn_grad_give(b, 0, qn_grad_op2(b, "Mul", dy, qn_grad_in(b, 1)));
+    if (qn_grad_wanted(b, 1)) qn_grad_give(b, 1, qn_grad_op2(b, "Mul", dy, qn_grad_in(b, 0)));
+}
+
+static void div_grad(qn_builder *b)
+{
+    const qn_value_id da = qn_grad_op2(b, "Div", qn_grad_of(b, 0), qn_grad_in(b, 1));
+
+    qn_grad_give(b, 0, da);
+    if (qn_grad_wanted(b, 1)) qn_grad_give(b, 1, qn_grad_op1(b, "Neg", qn_grad_op2(b, "Mul", da, qn_grad_out(b, 0))));
+}
+
 #define ARITH(id, NAME, KERNEL)                                                                                                            \
     static const qn_elem_op id##_op = {                                                                                                    \
         .n_in = 2,                                                                                                                         \
@@ -128,6 +158,7 @@ static const char by_zero[] = "integer division by zero";
         .rows = qn_rows_elementwise,                                                                                                       \
         .lower = qn_elem_lower,                                                                                                            \
         .run = id##_run,                                                                                                                   \
+        .grad = id##_grad,                                                                                                                 \
         .kernels = "eltwise",                                                                                                              \
     };
 

@@ -9,6 +9,7 @@
  *        decimal, bools "0" and "1".  string to number: decimal text, "INF", "+INF", "-INF", "NaN" in any case; integers must be whole and
  *        in range. Text that is none of these fails with QN_ERR_RANGE and names the element.
  * Grad   Cast between reals: dx = cast(dy).  Identity: dx = dy. */
+#include "core/graph/grad.h"
 #include "core/ops/elem.h"
 
 #include "core/base/half.h"
@@ -349,6 +350,8 @@ static void cast_like_rows(const qn_infer *c, const int32_t *in_axis, int32_t *o
     out_axis[0] = in_axis[0];
 }
 
+static void cast_grad(qn_builder *b) { qn_grad_give(b, 0, qn_grad_cast(b, qn_grad_of(b, 0), qn_grad_type(b, qn_grad_in(b, 0))->dtype)); }
+
 const qn_op qn_op_cast = {
     .name = "Cast",
     .domain = "",
@@ -361,6 +364,7 @@ const qn_op qn_op_cast = {
     .infer = cast_infer,
     .rows = qn_rows_elementwise,
     .run = cast_run,
+    .grad = cast_grad,
 };
 const qn_op qn_op_cast_like = {
     .name = "CastLike",
@@ -403,6 +407,8 @@ static qn_status identity_run(qn_run *r, qn_error *err)
     return st == QN_OK ? qn_move_same_bytes(r, err) : st;
 }
 
+static void identity_grad(qn_builder *b) { qn_grad_give(b, 0, qn_grad_of(b, 0)); }
+
 const qn_op qn_op_identity = {
     .name = "Identity",
     .domain = "",
@@ -415,4 +421,5 @@ const qn_op qn_op_identity = {
     .infer = identity_infer,
     .rows = qn_rows_elementwise,
     .run = identity_run,
+    .grad = identity_grad,
 };

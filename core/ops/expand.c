@@ -1,6 +1,7 @@
 /* core/ops/expand.c - Expand and Tile: the same elements several times.
  * Spec   Expand 8 on: input and the shape broadcast to each other, so a 1 in the shape keeps the input's dimension.
  *        Tile 6 on: repeats[a] copies along axis a. */
+#include "core/graph/grad.h"
 #include "core/ops/move.h"
 
 #include "core/base/checked.h"
@@ -99,6 +100,8 @@ static void expand_rows(const qn_infer *c, const int32_t *in_axis, int32_t *out_
     if (c->in[0].dims[in_axis[0]] != QN_DIM_UNKNOWN && c->out[0].dims[a] == c->in[0].dims[in_axis[0]]) out_axis[0] = a;
 }
 
+static void expand_grad(qn_builder *b) { qn_grad_give(b, 0, qn_grad_of(b, 0)); } /* giving sums it */
+
 const qn_op qn_op_expand = {
     .name = "Expand",
     .since = 8,
@@ -109,6 +112,7 @@ const qn_op qn_op_expand = {
     .infer = expand_infer,
     .rows = expand_rows,
     .run = expand_run,
+    .grad = expand_grad,
     .kernels = "move",
 };
 

@@ -4,6 +4,7 @@
  * Value  sum over k as one fma chain; times alpha (one multiplication, none when alpha is 1); plus beta * C (likewise); act.
  *        quern.FusedGemm: attributes of Gemm and act ("none", "relu", "clip"), lo, hi. */
 #include "core/base/checked.h"
+#include "core/graph/grad.h"
 #include "core/kernels/gemm/tile.h"
 #include "core/ops/linear.h"
 
@@ -297,6 +298,29 @@ static qn_status gemm_run(qn_run *r, qn_error *err)
     return QN_OK;
 }
 
+/* alpha x y, either of them turned. */
+static qn_value_id product(qn_builder *b, qn_value_id x, bool turn_x, qn_value_id y, bool turn_y, float alpha)
+{
+    const qn_value_id in[] = { x, y };
+    const qn_attr attrs[] = { { .name = "alpha", .type = QN_ATTR_FLOAT, .f = alpha },
+                              { .name = "transA", .type = QN_ATTR_INT, .i = turn_x },
+                              { .name = "transB", .type = QN_ATTR_INT, .i = turn_y } };
+
+    return qn_grad_emit(b, "Gemm", in, 2, attrs, 3);
+}
+
+static void gemm_grad(qn_builder *b)
+{
+    const qn_node *n = qn_grad_node(b);
+    const float alpha = qn_node_float(n, "alpha", 1), beta = qn_node_float(n, "beta", 1);
+    const bool ta = qn_node_int(n, "transA", 0) != 0, tb = qn_node_int(n, "transB", 0) != 0;
+    const qn_value_id a = qn_grad_in(b, 0), w = qn_grad_in(b, 1), dy = qn_grad_of(b, 0);
+
+    if (qn_grad_wanted(b, 0)) qn_grad_give(b, 0, ta ? product(b, w, tb, dy, true, alpha) : product(b, dy, false, w, !tb, alpha));
+    if (qn_grad_wanted(b, 1)) qn_grad_give(b, 1, tb ? product(b, dy, true, a, ta, alpha) : product(b, a, !ta, dy, false, alpha));
+    if (qn_grad_wanted(b, 2)) qn_grad_give(b, 2, qn_grad_op2(b, "Mul", dy, qn_grad_number(b, (double)beta, dy)));
+}
+
 const qn_op qn_op_gemm = {
     .domain = "",
     .name = "Gemm",
@@ -309,6 +333,7 @@ const qn_op qn_op_gemm = {
     .rows = gemm_rows,
     .lower = gemm_lower,
     .run = gemm_run,
+    .grad = gemm_grad,
     .kernels = "gemm",
 };
 

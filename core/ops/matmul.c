@@ -4,6 +4,7 @@
  * A constant B is packed when the plan is made; a B that is computed is packed into scratch on each run. */
 #include "core/base/checked.h"
 #include "core/base/half.h"
+#include "core/graph/grad.h"
 #include "core/ops/linear.h"
 
 #include <limits.h>
@@ -177,6 +178,51 @@ static qn_status matmul_run(qn_run *r, qn_error *err)
     return QN_OK;
 }
 
+/* v with its last two axes exchanged. */
+static qn_value_id swapped(qn_builder *b, qn_value_id v)
+{
+    const int32_t rank = qn_grad_type(b, v)->rank;
+    int64_t perm[QN_MAX_RANK];
+    const qn_attr attr = { .name = "perm", .type = QN_ATTR_INTS, .n = rank, .ints = perm };
+
+    for (int32_t i = 0; i < rank; i++) perm[i] = i;
+    if (rank >= 2) {
+        perm[rank - 2] = rank - 1;
+        perm[rank - 1] = rank - 2;
+    }
+    return qn_grad_emit(b, "Transpose", &v, 1, &attr, 1);
+}
+
+static qn_value_id with_axis(qn_builder *b, const char *op_type, qn_value_id v, int64_t axis)
+{
+    return qn_grad_op2(b, op_type, v, qn_grad_ints(b, &axis, 1));
+}
+
+/* dA = dY B', dB = A' dY; a vector is a matrix of one row (A) or column (B). */
+static void matmul_grad(qn_builder *b)
+{
+    qn_value_id a = qn_grad_in(b, 0), w = qn_grad_in(b, 1), dy = qn_grad_of(b, 0);
+    const int32_t rank_a = qn_grad_type(b, a)->rank, rank_b = qn_grad_type(b, w)->rank;
+
+    if (rank_a < 1 || rank_b < 1) {
+        qn_grad_refuse(b, "no gradient, because its ranks are not known");
+        return;
+    }
+    if (rank_b == 1) {
+        w = with_axis(b, "Unsqueeze", w, 1);
+        dy = with_axis(b, "Unsqueeze", dy, -1);
+    }
+    if (rank_a == 1) {
+        a = with_axis(b, "Unsqueeze", a, 0);
+        dy = with_axis(b, "Unsqueeze", dy, -2);
+    }
+    if (qn_grad_wanted(b, 0)) qn_grad_give(b, 0, qn_grad_op2(b, "MatMul", dy, swapped(b, w)));
+    if (qn_grad_wanted(b, 1)) {
+        dy = qn_grad_op2(b, "MatMul", swapped(b, a), dy);
+        qn_grad_give(b, 1, rank_b == 1 ? with_axis(b, "Squeeze", dy, -1) : dy);
+    }
+}
+
 const qn_op qn_op_matmul = {
     .domain = "",
     .name = "MatMul",
@@ -189,5 +235,6 @@ const qn_op qn_op_matmul = {
     .rows = matmul_rows,
     .lower = matmul_lower,
     .run = matmul_run,
+    .grad = matmul_grad,
     .kernels = "gemm",
 };

@@ -4,6 +4,7 @@
  *        is one correctly rounded operation). Integers to integer powers wrap; a negative power of an integer is 1 / x^|y| cut to an
  *        integer, 0^-1 fails with QN_ERR_RANGE; an integer to a real power is computed in f64, cut and saturated.
  * Grad   dx = dy y x^(y-1),  dy' = dy x^y log x;  each summed over the axes along which it was stretched. */
+#include "core/graph/grad.h"
 #include "core/ops/elem.h"
 
 #include <math.h>
@@ -176,6 +177,24 @@ static qn_status pow_run(qn_run *r, qn_error *err)
     return st;
 }
 
+/* x^y log x is 0 where x is 0, although log 0 is not. */
+static void pow_grad(qn_builder *b)
+{
+    const qn_value_id x = qn_grad_in(b, 0), y = qn_grad_in(b, 1), dy = qn_grad_of(b, 0), zero = qn_grad_number(b, 0, x);
+    const qn_value_id exponent = qn_grad_type(b, x)->dtype == qn_grad_type(b, y)->dtype ? y : qn_grad_cast(b, y, qn_grad_type(b, x)->dtype);
+    qn_value_id v;
+
+    if (qn_grad_wanted(b, 0)) {
+        v = qn_grad_op2(b, "Pow", x, qn_grad_op2(b, "Sub", exponent, qn_grad_number(b, 1, x)));
+        qn_grad_give(b, 0, qn_grad_op2(b, "Mul", dy, qn_grad_op2(b, "Mul", exponent, v)));
+    }
+    if (qn_grad_wanted(b, 1)) {
+        v = qn_grad_op2(b, "Mul", qn_grad_out(b, 0), qn_grad_op1(b, "Log", x));
+        v = qn_grad_op2(b, "Mul", dy, qn_grad_op3(b, "Where", qn_grad_op2(b, "Equal", x, zero), zero, v));
+        qn_grad_give(b, 1, qn_grad_cast(b, v, qn_grad_type(b, y)->dtype));
+    }
+}
+
 const qn_op qn_op_pow = {
     .name = "Pow",
     .domain = "",
@@ -188,4 +207,5 @@ const qn_op qn_op_pow = {
     .infer = pow_infer,
     .rows = qn_rows_elementwise,
     .run = pow_run,
+    .grad = pow_grad,
 };

@@ -7,6 +7,7 @@
  *        Over nothing: 0 for sums, 1 for products, NaN for means, the end of the dtype for Max and Min.
  * Grad   Sum: dy.  Mean: dy / k.  Max, Min: dy to the first element that equals y.  Prod: dy y / x.  SumSquare: 2 x dy.  L1: dy sign(x).
  *        L2: dy x / y.  LogSum: dy / exp(y).  LogSumExp: dy exp(x - y).  dy is stretched back along the reduced axes. */
+#include "core/graph/grad.h"
 #include "core/ops/stats.h"
 
 #include <math.h>
@@ -384,7 +385,63 @@ static qn_status reduce_lower(qn_lower *lo, qn_error *err)
     return QN_OK;
 }
 
-#define REDUCE(id, NAME)                                                                                                                   \
+/* v, which has the shape of y, in the shape of x. */
+static qn_value_id spread(qn_builder *b, qn_value_id v)
+{
+    const int32_t rank = qn_grad_type(b, qn_grad_in(b, 0))->rank;
+    int64_t axes[QN_MAX_RANK];
+    int32_t n;
+
+    if (!qn_node_int(qn_grad_node(b), "keepdims", 1)) {
+        if (!qn_grad_axes(b, axes, &n) && !qn_node_int(qn_grad_node(b), "noop_with_empty_axes", 0)) {
+            if (rank < 0) qn_grad_refuse(b, "no gradient, because its rank is not known");
+            for (n = 0; n < rank; n++) axes[n] = n;
+        }
+        if (n > 0) v = qn_grad_op2(b, "Unsqueeze", v, qn_grad_ints(b, axes, n));
+    }
+    return qn_grad_op2(b, "Expand", v, qn_grad_op1(b, "Shape", qn_grad_in(b, 0)));
+}
+
+static void sum_grad(qn_builder *b) { qn_grad_give(b, 0, spread(b, qn_grad_of(b, 0))); }
+
+static void mean_grad(qn_builder *b)
+{
+    const qn_value_id x = qn_grad_in(b, 0), dy = qn_grad_of(b, 0);
+    const qn_value_id count = qn_grad_op2(b, "Div", qn_grad_op1(b, "Size", x), qn_grad_op1(b, "Size", qn_grad_out(b, 0)));
+
+    qn_grad_give(b, 0, spread(b, qn_grad_op2(b, "Div", dy, qn_grad_cast(b, count, qn_grad_type(b, dy)->dtype))));
+}
+
+static void sum_square_grad(qn_builder *b)
+{
+    const qn_value_id x = qn_grad_in(b, 0), dx = qn_grad_op2(b, "Mul", x, spread(b, qn_grad_of(b, 0)));
+
+    qn_grad_give(b, 0, qn_grad_op2(b, "Add", dx, dx));
+}
+
+static void l1_grad(qn_builder *b)
+{
+    qn_grad_give(b, 0, qn_grad_op2(b, "Mul", qn_grad_op1(b, "Sign", qn_grad_in(b, 0)), spread(b, qn_grad_of(b, 0))));
+}
+
+static void l2_grad(qn_builder *b)
+{
+    qn_grad_give(b, 0, qn_grad_op2(b, "Mul", qn_grad_in(b, 0), spread(b, qn_grad_op2(b, "Div", qn_grad_of(b, 0), qn_grad_out(b, 0)))));
+}
+
+static void log_sum_grad(qn_builder *b)
+{
+    qn_grad_give(b, 0, spread(b, qn_grad_op2(b, "Div", qn_grad_of(b, 0), qn_grad_op1(b, "Exp", qn_grad_out(b, 0)))));
+}
+
+static void log_sum_exp_grad(qn_builder *b)
+{
+    const qn_value_id part = qn_grad_op1(b, "Exp", qn_grad_op2(b, "Sub", qn_grad_in(b, 0), spread(b, qn_grad_out(b, 0))));
+
+    qn_grad_give(b, 0, qn_grad_op2(b, "Mul", part, spread(b, qn_grad_of(b, 0))));
+}
+
+#define REDUCE(id, NAME, GRAD)                                                                                                             \
     static qn_status id##_infer(qn_infer *c, qn_error *err) { return infer(c, &id##_kind, err); }                                          \
     static qn_status id##_run(qn_run *r, qn_error *err) { return run(r, &id##_kind, err); }                                                \
     const qn_op qn_op_reduce_##id = {                                                                                                      \
@@ -399,16 +456,17 @@ static qn_status reduce_lower(qn_lower *lo, qn_error *err)
         .rows = reduce_rows,                                                                                                               \
         .lower = reduce_lower,                                                                                                             \
         .run = id##_run,                                                                                                                   \
+        .grad = GRAD,                                                                                                                      \
         .kernels = "reduce",                                                                                                               \
     };
 
-REDUCE(sum, "ReduceSum")
-REDUCE(mean, "ReduceMean")
-REDUCE(max, "ReduceMax")
-REDUCE(min, "ReduceMin")
-REDUCE(prod, "ReduceProd")
-REDUCE(sum_square, "ReduceSumSquare")
-REDUCE(l1, "ReduceL1")
-REDUCE(l2, "ReduceL2")
-REDUCE(log_sum, "ReduceLogSum")
-REDUCE(log_sum_exp, "ReduceLogSumExp")
+REDUCE(sum, "ReduceSum", sum_grad)
+REDUCE(mean, "ReduceMean", mean_grad)
+REDUCE(max, "ReduceMax", NULL)
+REDUCE(min, "ReduceMin", NULL)
+REDUCE(prod, "ReduceProd", NULL)
+REDUCE(sum_square, "ReduceSumSquare", sum_square_grad)
+REDUCE(l1, "ReduceL1", l1_grad)
+REDUCE(l2, "ReduceL2", l2_grad)
+REDUCE(log_sum, "ReduceLogSum", log_sum_grad)
+REDUCE(log_sum_exp, "ReduceLogSumExp", log_sum_exp_grad)

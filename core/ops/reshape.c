@@ -3,6 +3,7 @@
  *        takes what is left.  Flatten 1 on.  Squeeze, Unsqueeze: axes an attribute before 13, an input from 13 on.
  * Infer  dims are expressions, so "what is left" is a quotient: equal factors of input and target cancel by id before anything is
  *        multiplied, which gives [N,16,5,5] -> [N,-1] = [N,400] without any rule of division. */
+#include "core/graph/grad.h"
 #include "core/ops/move.h"
 
 #include "core/base/checked.h"
@@ -231,6 +232,8 @@ static void reshape_rows(const qn_infer *c, const int32_t *in_axis, int32_t *out
     }
 }
 
+static void same_elements_grad(qn_builder *b) { qn_grad_give(b, 0, qn_grad_reshape(b, qn_grad_of(b, 0), qn_grad_in(b, 0))); }
+
 const qn_op qn_op_reshape = {
     .name = "Reshape",
     .since = 1,
@@ -242,6 +245,7 @@ const qn_op qn_op_reshape = {
     .infer = reshape_infer,
     .rows = reshape_rows,
     .run = reshape_run,
+    .grad = same_elements_grad,
 };
 
 /* -- Flatten -------------------------------------------------------------------------------------------------------------- */
@@ -299,6 +303,7 @@ const qn_op qn_op_flatten = {
     .infer = flatten_infer,
     .rows = reshape_rows,
     .run = flatten_run,
+    .grad = same_elements_grad,
 };
 
 /* -- Squeeze -------------------------------------------------------------------------------------------------------------- */
@@ -377,6 +382,7 @@ const qn_op qn_op_squeeze = {
     .infer = squeeze_infer,
     .rows = reshape_rows,
     .run = squeeze_run,
+    .grad = same_elements_grad,
 };
 
 /* -- Unsqueeze ------------------------------------------------------------------------------------------------------------ */
@@ -436,4 +442,5 @@ const qn_op qn_op_unsqueeze = {
     .infer = unsqueeze_infer,
     .rows = reshape_rows,
     .run = unsqueeze_run,
+    .grad = same_elements_grad,
 };

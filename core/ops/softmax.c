@@ -5,6 +5,7 @@
  *        Hardmax: 1 at the first of the largest, 0 elsewhere.  f16 and bf16 are computed in f32.
  * Grad   Softmax: dx = y (dy - sum(y dy)).  LogSoftmax: dx = dy - exp(y) sum(dy).  Both need y and not x, so y may overwrite x. */
 #include "core/kernels/softmax/softmax.h"
+#include "core/graph/grad.h"
 #include "core/ops/axes.h"
 #include "core/ops/elem.h"
 
@@ -199,7 +200,28 @@ static qn_status run(qn_run *r, form which, qn_error *err)
     return QN_OK;
 }
 
-#define SOFTMAX(id, NAME, FORM)                                                                                                            \
+static qn_value_id along_axis(qn_builder *b, qn_value_id v)
+{
+    const int64_t axis = qn_node_int(qn_grad_node(b), "axis", -1);
+
+    return qn_grad_op2(b, "ReduceSum", v, qn_grad_ints(b, &axis, 1));
+}
+
+static void softmax_grad(qn_builder *b)
+{
+    const qn_value_id y = qn_grad_out(b, 0), dy = qn_grad_of(b, 0);
+
+    qn_grad_give(b, 0, qn_grad_op2(b, "Mul", y, qn_grad_op2(b, "Sub", dy, along_axis(b, qn_grad_op2(b, "Mul", y, dy)))));
+}
+
+static void log_softmax_grad(qn_builder *b)
+{
+    const qn_value_id dy = qn_grad_of(b, 0), e = qn_grad_op1(b, "Exp", qn_grad_out(b, 0));
+
+    qn_grad_give(b, 0, qn_grad_op2(b, "Sub", dy, qn_grad_op2(b, "Mul", e, along_axis(b, dy))));
+}
+
+#define SOFTMAX(id, NAME, FORM, GRAD)                                                                                                      \
     static qn_status id##_run(qn_run *r, qn_error *err) { return run(r, FORM, err); }                                                      \
     const qn_op qn_op_##id = {                                                                                                             \
         .name = NAME,                                                                                                                      \
@@ -214,9 +236,10 @@ static qn_status run(qn_run *r, form which, qn_error *err)
         .rows = softmax_rows,                                                                                                              \
         .lower = softmax_lower,                                                                                                            \
         .run = id##_run,                                                                                                                   \
+        .grad = GRAD,                                                                                                                      \
         .kernels = "softmax",                                                                                                              \
     };
 
-SOFTMAX(softmax, "Softmax", FORM_SOFT)
-SOFTMAX(log_softmax, "LogSoftmax", FORM_LOG)
-SOFTMAX(hardmax, "Hardmax", FORM_HARD)
+SOFTMAX(softmax, "Softmax", FORM_SOFT, softmax_grad)
+SOFTMAX(log_softmax, "LogSoftmax", FORM_LOG, log_softmax_grad)
+SOFTMAX(hardmax, "Hardmax", FORM_HARD, NULL)

@@ -1,5 +1,6 @@
 /* core/ops/transpose.c - Transpose: the axes in another order.
  * Spec   ONNX Transpose 1 on: out axis i is input axis perm[i]; perm defaults to the reverse. */
+#include "core/graph/grad.h"
 #include "core/ops/move.h"
 
 #include "core/tensor/shape.h"
@@ -83,6 +84,22 @@ static void transpose_rows(const qn_infer *c, const int32_t *in_axis, int32_t *o
         if (perm[i] == in_axis[0]) out_axis[0] = i;
 }
 
+static void transpose_grad(qn_builder *b)
+{
+    const int32_t rank = qn_grad_type(b, qn_grad_in(b, 0))->rank;
+    int32_t perm[QN_MAX_RANK];
+    int64_t back[QN_MAX_RANK];
+    const qn_attr attr = { .name = "perm", .type = QN_ATTR_INTS, .n = rank, .ints = back };
+    const qn_value_id dy = qn_grad_of(b, 0);
+
+    if (rank < 0 || permutation(qn_grad_node(b), rank, perm, NULL) != QN_OK) {
+        qn_grad_refuse(b, "no gradient, because its rank is not known");
+        return;
+    }
+    for (int32_t i = 0; i < rank; i++) back[perm[i]] = i;
+    qn_grad_give(b, 0, qn_grad_emit(b, "Transpose", &dy, 1, &attr, 1));
+}
+
 const qn_op qn_op_transpose = {
     .name = "Transpose",
     .since = 1,
@@ -93,5 +110,6 @@ const qn_op qn_op_transpose = {
     .infer = transpose_infer,
     .rows = transpose_rows,
     .run = transpose_run,
+    .grad = transpose_grad,
     .kernels = "move",
 };

@@ -4,9 +4,108 @@
  *        and f64 results that differ in the last place between libm's variants for different CPUs round to the same f32.
  * Grad   Sin: dy cos x.  Cos: -dy sin x.  Tan: dy (1 + y^2).  Asin: dy / sqrt(1 - x^2).  Acos: -dy / sqrt(1 - x^2).  Atan: dy / (1 + x^2).
  *        Sinh: dy cosh x.  Cosh: dy sinh x.  Asinh: dy / sqrt(x^2 + 1).  Acosh: dy / sqrt(x^2 - 1).  Atanh: dy / (1 - x^2). */
+#include "core/graph/grad.h"
 #include "core/ops/elem.h"
 
 #include <math.h>
+
+static void sin_grad(qn_builder *b)
+{
+    const qn_value_id dy = qn_grad_of(b, 0);
+    const qn_value_id x = qn_grad_in(b, 0);
+
+    qn_grad_give(b, 0, qn_grad_op2(b, "Mul", dy, qn_grad_op1(b, "Cos", x)));
+}
+
+static void cos_grad(qn_builder *b)
+{
+    const qn_value_id dy = qn_grad_of(b, 0);
+    const qn_value_id x = qn_grad_in(b, 0);
+
+    qn_grad_give(b, 0, qn_grad_op1(b, "Neg", qn_grad_op2(b, "Mul", dy, qn_grad_op1(b, "Sin", x))));
+}
+
+static void tan_grad(qn_builder *b)
+{
+    const qn_value_id dy = qn_grad_of(b, 0);
+    const qn_value_id y = qn_grad_out(b, 0);
+
+    qn_grad_give(b, 0, qn_grad_op2(b, "Mul", dy, qn_grad_op2(b, "Add", qn_grad_op2(b, "Mul", y, y), qn_grad_number(b, 1, y))));
+}
+
+static void asin_grad(qn_builder *b)
+{
+    const qn_value_id dy = qn_grad_of(b, 0);
+    const qn_value_id x = qn_grad_in(b, 0);
+
+    qn_grad_give(
+        b, 0,
+        qn_grad_op2(b, "Div", dy, qn_grad_op1(b, "Sqrt", qn_grad_op2(b, "Sub", qn_grad_number(b, 1, x), qn_grad_op2(b, "Mul", x, x)))));
+}
+
+static void acos_grad(qn_builder *b)
+{
+    const qn_value_id dy = qn_grad_of(b, 0);
+    const qn_value_id x = qn_grad_in(b, 0);
+
+    qn_grad_give(
+        b, 0,
+        qn_grad_op1(b, "Neg",
+                    qn_grad_op2(b, "Div", dy,
+                                qn_grad_op1(b, "Sqrt", qn_grad_op2(b, "Sub", qn_grad_number(b, 1, x), qn_grad_op2(b, "Mul", x, x))))));
+}
+
+static void atan_grad(qn_builder *b)
+{
+    const qn_value_id dy = qn_grad_of(b, 0);
+    const qn_value_id x = qn_grad_in(b, 0);
+
+    qn_grad_give(b, 0, qn_grad_op2(b, "Div", dy, qn_grad_op2(b, "Add", qn_grad_op2(b, "Mul", x, x), qn_grad_number(b, 1, x))));
+}
+
+static void sinh_grad(qn_builder *b)
+{
+    const qn_value_id dy = qn_grad_of(b, 0);
+    const qn_value_id x = qn_grad_in(b, 0);
+
+    qn_grad_give(b, 0, qn_grad_op2(b, "Mul", dy, qn_grad_op1(b, "Cosh", x)));
+}
+
+static void cosh_grad(qn_builder *b)
+{
+    const qn_value_id dy = qn_grad_of(b, 0);
+    const qn_value_id x = qn_grad_in(b, 0);
+
+    qn_grad_give(b, 0, qn_grad_op2(b, "Mul", dy, qn_grad_op1(b, "Sinh", x)));
+}
+
+static void asinh_grad(qn_builder *b)
+{
+    const qn_value_id dy = qn_grad_of(b, 0);
+    const qn_value_id x = qn_grad_in(b, 0);
+
+    qn_grad_give(
+        b, 0,
+        qn_grad_op2(b, "Div", dy, qn_grad_op1(b, "Sqrt", qn_grad_op2(b, "Add", qn_grad_op2(b, "Mul", x, x), qn_grad_number(b, 1, x)))));
+}
+
+static void acosh_grad(qn_builder *b)
+{
+    const qn_value_id dy = qn_grad_of(b, 0);
+    const qn_value_id x = qn_grad_in(b, 0);
+
+    qn_grad_give(
+        b, 0,
+        qn_grad_op2(b, "Div", dy, qn_grad_op1(b, "Sqrt", qn_grad_op2(b, "Sub", qn_grad_op2(b, "Mul", x, x), qn_grad_number(b, 1, x)))));
+}
+
+static void atanh_grad(qn_builder *b)
+{
+    const qn_value_id dy = qn_grad_of(b, 0);
+    const qn_value_id x = qn_grad_in(b, 0);
+
+    qn_grad_give(b, 0, qn_grad_op2(b, "Div", dy, qn_grad_op2(b, "Sub", qn_grad_number(b, 1, x), qn_grad_op2(b, "Mul", x, x))));
+}
 
 #define TRIG(id, NAME, SINCE)                                                                                                              \
     QN_ELEM_FN1(id##_f32, float, float, id((double)u))                                                                                     \
@@ -26,6 +125,7 @@
         .infer = id##_infer,                                                                                                               \
         .rows = qn_rows_elementwise,                                                                                                       \
         .run = id##_run,                                                                                                                   \
+        .grad = id##_grad,                                                                                                                 \
     };
 
 TRIG(sin, "Sin", 7)

@@ -5,6 +5,7 @@
  *        f32 by kernels/eltwise and kernels/vmath, f16 and bf16 through f32, f64 by libm.
  * Grad   Abs: dy sign(x).  Neg: -dy.  Sqrt: dy / (2 y).  Reciprocal: -dy y^2.  Exp: dy y.  Log: dy / x.
  *        Erf: dy 2 / sqrt(pi) exp(-x^2).  Sign, Floor, Ceil, Round: 0. */
+#include "core/graph/grad.h"
 #include "core/ops/elem.h"
 
 #include <math.h>
@@ -67,7 +68,61 @@ static qn_status infer(qn_infer *c, uint32_t set, const qn_elem_known *known, qn
     return st;
 }
 
-#define UNARY(id, NAME, SINCE, SET, FAST, KERNEL, I64, U64, KNOWN, FAMILY)                                                                 \
+/* Each is dy times the slope, from y where that is cheaper. */
+static void abs_grad(qn_builder *b)
+{
+    const qn_value_id dy = qn_grad_of(b, 0);
+    const qn_value_id x = qn_grad_in(b, 0);
+
+    qn_grad_give(b, 0, qn_grad_op2(b, "Mul", dy, qn_grad_op1(b, "Sign", x)));
+}
+
+static void neg_grad(qn_builder *b) { qn_grad_give(b, 0, qn_grad_op1(b, "Neg", qn_grad_of(b, 0))); }
+
+static void sqrt_grad(qn_builder *b)
+{
+    const qn_value_id dy = qn_grad_of(b, 0);
+    const qn_value_id y = qn_grad_out(b, 0);
+
+    qn_grad_give(b, 0, qn_grad_op2(b, "Div", dy, qn_grad_op2(b, "Mul", y, qn_grad_number(b, 2, y))));
+}
+
+static void reciprocal_grad(qn_builder *b)
+{
+    const qn_value_id dy = qn_grad_of(b, 0);
+    const qn_value_id y = qn_grad_out(b, 0);
+
+    qn_grad_give(b, 0, qn_grad_op1(b, "Neg", qn_grad_op2(b, "Mul", dy, qn_grad_op2(b, "Mul", y, y))));
+}
+
+static void exp_grad(qn_builder *b)
+{
+    const qn_value_id dy = qn_grad_of(b, 0);
+    const qn_value_id y = qn_grad_out(b, 0);
+
+    qn_grad_give(b, 0, qn_grad_op2(b, "Mul", dy, y));
+}
+
+static void log_grad(qn_builder *b)
+{
+    const qn_value_id dy = qn_grad_of(b, 0);
+    const qn_value_id x = qn_grad_in(b, 0);
+
+    qn_grad_give(b, 0, qn_grad_op2(b, "Div", dy, x));
+}
+
+static void erf_grad(qn_builder *b)
+{
+    const qn_value_id dy = qn_grad_of(b, 0);
+    const qn_value_id x = qn_grad_in(b, 0);
+
+    qn_grad_give(b, 0,
+                 qn_grad_op2(b, "Mul", dy,
+                             qn_grad_op2(b, "Mul", qn_grad_number(b, M_2_SQRTPI, x),
+                                         qn_grad_op1(b, "Exp", qn_grad_op1(b, "Neg", qn_grad_op2(b, "Mul", x, x))))));
+}
+
+#define UNARY(id, NAME, SINCE, SET, FAST, KERNEL, I64, U64, KNOWN, FAMILY, GRAD)                                                           \
     static const qn_elem_op id##_op = { .n_in = 1, .fast = FAST, .kernel = KERNEL, .fn = { NULL, id##_f64, I64, U64 } };                   \
     static qn_status id##_infer(qn_infer *c, qn_error *err) { return infer(c, SET, KNOWN, err); }                                          \
     static qn_status id##_run(qn_run *r, qn_error *err) { return qn_elem_run(r, &id##_op, 0, 0, err); }                                    \
@@ -84,20 +139,21 @@ static qn_status infer(qn_infer *c, uint32_t set, const qn_elem_known *known, qn
         .rows = qn_rows_elementwise,                                                                                                       \
         .lower = qn_elem_lower,                                                                                                            \
         .run = id##_run,                                                                                                                   \
+        .grad = GRAD,                                                                                                                      \
         .kernels = FAMILY,                                                                                                                 \
     };
 
-UNARY(abs, "Abs", 1, QN_SET_NUMERIC, QN_ELEM_UNARY, QN_UNARY_ABS, abs_i64, same_u64, &abs_known, "eltwise")
-UNARY(neg, "Neg", 1, QN_SET_FLOAT | QN_SET_SIGNED, QN_ELEM_UNARY, QN_UNARY_NEG, neg_i64, NULL, &neg_known, "eltwise")
-UNARY(sign, "Sign", 9, QN_SET_NUMERIC, QN_ELEM_UNARY, QN_UNARY_SIGN, sign_i64, sign_u64, &sign_known, "eltwise")
-UNARY(sqrt, "Sqrt", 1, QN_SET_FLOAT, QN_ELEM_UNARY, QN_UNARY_SQRT, NULL, NULL, NULL, "eltwise")
-UNARY(reciprocal, "Reciprocal", 1, QN_SET_FLOAT, QN_ELEM_UNARY, QN_UNARY_RECIPROCAL, NULL, NULL, NULL, "eltwise")
-UNARY(floor, "Floor", 1, QN_SET_FLOAT, QN_ELEM_UNARY, QN_UNARY_FLOOR, NULL, NULL, NULL, "eltwise")
-UNARY(ceil, "Ceil", 1, QN_SET_FLOAT, QN_ELEM_UNARY, QN_UNARY_CEIL, NULL, NULL, NULL, "eltwise")
-UNARY(round, "Round", 11, QN_SET_FLOAT, QN_ELEM_UNARY, QN_UNARY_ROUND, NULL, NULL, NULL, "eltwise")
-UNARY(exp, "Exp", 1, QN_SET_FLOAT, QN_ELEM_VMATH, QN_VMATH_EXP, NULL, NULL, NULL, "vmath")
-UNARY(log, "Log", 1, QN_SET_FLOAT, QN_ELEM_VMATH, QN_VMATH_LOG, NULL, NULL, NULL, "vmath")
-UNARY(erf, "Erf", 9, QN_SET_NUMERIC, QN_ELEM_VMATH, QN_VMATH_ERF, erf_i64, erf_u64, NULL, "vmath")
+UNARY(abs, "Abs", 1, QN_SET_NUMERIC, QN_ELEM_UNARY, QN_UNARY_ABS, abs_i64, same_u64, &abs_known, "eltwise", abs_grad)
+UNARY(neg, "Neg", 1, QN_SET_FLOAT | QN_SET_SIGNED, QN_ELEM_UNARY, QN_UNARY_NEG, neg_i64, NULL, &neg_known, "eltwise", neg_grad)
+UNARY(sign, "Sign", 9, QN_SET_NUMERIC, QN_ELEM_UNARY, QN_UNARY_SIGN, sign_i64, sign_u64, &sign_known, "eltwise", NULL)
+UNARY(sqrt, "Sqrt", 1, QN_SET_FLOAT, QN_ELEM_UNARY, QN_UNARY_SQRT, NULL, NULL, NULL, "eltwise", sqrt_grad)
+UNARY(reciprocal, "Reciprocal", 1, QN_SET_FLOAT, QN_ELEM_UNARY, QN_UNARY_RECIPROCAL, NULL, NULL, NULL, "eltwise", reciprocal_grad)
+UNARY(floor, "Floor", 1, QN_SET_FLOAT, QN_ELEM_UNARY, QN_UNARY_FLOOR, NULL, NULL, NULL, "eltwise", NULL)
+UNARY(ceil, "Ceil", 1, QN_SET_FLOAT, QN_ELEM_UNARY, QN_UNARY_CEIL, NULL, NULL, NULL, "eltwise", NULL)
+UNARY(round, "Round", 11, QN_SET_FLOAT, QN_ELEM_UNARY, QN_UNARY_ROUND, NULL, NULL, NULL, "eltwise", NULL)
+UNARY(exp, "Exp", 1, QN_SET_FLOAT, QN_ELEM_VMATH, QN_VMATH_EXP, NULL, NULL, NULL, "vmath", exp_grad)
+UNARY(log, "Log", 1, QN_SET_FLOAT, QN_ELEM_VMATH, QN_VMATH_LOG, NULL, NULL, NULL, "vmath", log_grad)
+UNARY(erf, "Erf", 9, QN_SET_NUMERIC, QN_ELEM_VMATH, QN_VMATH_ERF, erf_i64, erf_u64, NULL, "vmath", erf_grad)
 
 /* -- questions about reals ------------------------------------------------------------------------------------------------ */
 

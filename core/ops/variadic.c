@@ -4,6 +4,7 @@
  *        gives NaN in Max and Min. f16 and bf16 are rounded after every step.
  * Grad   Sum: dy to each input.  Mean: dy / n.  Max, Min: dy to the first input that equals the result. Each summed over the axes along
  *        which it was stretched. */
+#include "core/graph/grad.h"
 #include "core/ops/elem.h"
 #include "core/tensor/broadcast.h"
 
@@ -85,7 +86,21 @@ static qn_status fold(qn_run *r, const qn_elem_op *op, bool mean, qn_error *err)
     return st;
 }
 
-#define VARIADIC(id, NAME, SET, OP, KNOWN, MEAN)                                                                                           \
+static void sum_grad(qn_builder *b)
+{
+    const qn_value_id dy = qn_grad_of(b, 0);
+
+    for (int32_t i = 0; i < qn_grad_node(b)->n_in; i++) qn_grad_give(b, i, dy);
+}
+
+static void mean_grad(qn_builder *b)
+{
+    const qn_value_id dy = qn_grad_of(b, 0), part = qn_grad_op2(b, "Div", dy, qn_grad_number(b, qn_grad_node(b)->n_in, dy));
+
+    for (int32_t i = 0; i < qn_grad_node(b)->n_in; i++) qn_grad_give(b, i, part);
+}
+
+#define VARIADIC(id, NAME, SET, OP, KNOWN, MEAN, GRAD)                                                                                     \
     static qn_status id##_infer(qn_infer *c, qn_error *err) { return infer(c, SET, KNOWN, err); }                                          \
     static qn_status id##_run(qn_run *r, qn_error *err) { return fold(r, &OP, MEAN, err); }                                                \
     const qn_op qn_op_##id = {                                                                                                             \
@@ -101,10 +116,11 @@ static qn_status fold(qn_run *r, const qn_elem_op *op, bool mean, qn_error *err)
         .rows = qn_rows_elementwise,                                                                                                       \
         .lower = qn_elem_lower,                                                                                                            \
         .run = id##_run,                                                                                                                   \
+        .grad = GRAD,                                                                                                                      \
         .kernels = "eltwise",                                                                                                              \
     };
 
-VARIADIC(max, "Max", QN_SET_NUMERIC, max_op, &max_known, false)
-VARIADIC(min, "Min", QN_SET_NUMERIC, min_op, &min_known, false)
-VARIADIC(sum, "Sum", QN_SET_FLOAT, sum_op, NULL, false)
-VARIADIC(mean, "Mean", QN_SET_FLOAT, sum_op, NULL, true)
+VARIADIC(max, "Max", QN_SET_NUMERIC, max_op, &max_known, false, NULL)
+VARIADIC(min, "Min", QN_SET_NUMERIC, min_op, &min_known, false, NULL)
+VARIADIC(sum, "Sum", QN_SET_FLOAT, sum_op, NULL, false, sum_grad)
+VARIADIC(mean, "Mean", QN_SET_FLOAT, sum_op, NULL, true, mean_grad)

@@ -1,6 +1,7 @@
 /* core/ops/where.c - Where: elements of x where the condition holds, of y elsewhere; all three broadcast.
  * Spec   ONNX Where 9 on; every dtype, strings too.
  * Grad   dx = where(c, dy, 0), dy' = where(c, 0, dy), each summed over the axes along which it was stretched. */
+#include "core/graph/grad.h"
 #include "core/ops/elem.h"
 #include "core/tensor/broadcast.h"
 #include "core/tensor/strings.h"
@@ -131,6 +132,14 @@ static qn_status where_run(qn_run *r, qn_error *err)
     return QN_OK;
 }
 
+static void where_grad(qn_builder *b)
+{
+    const qn_value_id c = qn_grad_in(b, 0), dy = qn_grad_of(b, 0), zero = qn_grad_number(b, 0, dy);
+
+    if (qn_grad_wanted(b, 1)) qn_grad_give(b, 1, qn_grad_op3(b, "Where", c, dy, zero));
+    if (qn_grad_wanted(b, 2)) qn_grad_give(b, 2, qn_grad_op3(b, "Where", c, zero, dy));
+}
+
 const qn_op qn_op_where = {
     .name = "Where",
     .domain = "",
@@ -143,4 +152,5 @@ const qn_op qn_op_where = {
     .infer = where_infer,
     .rows = qn_rows_elementwise,
     .run = where_run,
+    .grad = where_grad,
 };

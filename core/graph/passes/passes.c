@@ -3,7 +3,7 @@
 
 #include "core/graph/passes/rewrite.h"
 
-static qn_pass_fn *const canonical[] = { qn_pass_normalise, qn_pass_identity, qn_pass_layernorm, qn_pass_gelu };
+static qn_pass_fn *const canonical[] = { qn_pass_normalise, qn_pass_gradient, qn_pass_identity, qn_pass_layernorm, qn_pass_gelu };
 
 /* Integers first: folding and fusing would hide the patterns that decide what ONNX Runtime computes in integers. */
 static qn_pass_fn *const lowered[] = { qn_pass_dq_transpose, qn_pass_fold_keep_dq, qn_pass_clip_quant, qn_pass_qdq_move,
@@ -53,6 +53,7 @@ qn_status qn_graph_canonicalise(const qn_graph *import, qn_store *store, qn_grap
     if (st != QN_OK) return st;
     p.g->store = store;
     st = qn_pass_functions(p.g, import, err);
+    if (st == QN_OK) st = qn_pass_bind_gradients(p.g, err);
     if (st == QN_OK) st = qn_graph_sort(p.g, err);
     if (st == QN_OK) st = run_steps(&p, canonical, sizeof canonical / sizeof canonical[0], err);
     if (st == QN_OK) st = qn_graph_verify(p.g, err);

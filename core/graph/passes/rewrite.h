@@ -28,8 +28,12 @@ qn_status qn_pass_run(qn_pass *p, qn_pass_fn *fn, qn_error *err);
  * MiB), QN_ERR_UNSUPPORTED (a graph handed in as an attribute). */
 qn_status qn_pass_functions(qn_graph *g, const qn_graph *import, qn_error *err);
 
+/* gradient.c: the values that Gradient nodes name become inputs of theirs. Before sorting. Fails with QN_ERR_INVALID naming node and value. */
+qn_status qn_pass_bind_gradients(qn_graph *g, qn_error *err);
+
 /* canonical, in this order */
 qn_status qn_pass_normalise(qn_pass *p, qn_error *err); /* normalise.c: opsets, rows, Constant; infers as it goes */
+qn_status qn_pass_gradient(qn_pass *p, qn_error *err);  /* gradient.c: Gradient becomes what computes it */
 qn_status qn_pass_identity(qn_pass *p, qn_error *err);  /* identity.c: Identity, Dropout */
 qn_status qn_pass_layernorm(qn_pass *p, qn_error *err); /* layernorm.c */
 qn_status qn_pass_gelu(qn_pass *p, qn_error *err);      /* gelu.c */

@@ -20,6 +20,7 @@ typedef struct mf {
     pb inputs, outputs, weights, nodes; /* fields of a GraphProto, in the order they are written */
     pb node;                            /* the last one, attributes may follow */
     int ir_version;                     /* 0: 8 */
+    const char *domain;                 /* a second one, of opset 1, or NULL */
 } mf;
 
 static inline void mf_flush(mf *m)
@@ -76,6 +77,22 @@ static inline void mf_attr_int(mf *m, const char *name, int64_t v)
     pb_msg(&m->node, 5, a);
 }
 
+static inline void mf_attr_ints(mf *m, const char *name, size_t n, const int64_t *v)
+{
+    pb a = onnx_attr(name, 7);
+
+    for (size_t i = 0; i < n; i++) pb_int(&a, 8, v[i]);
+    pb_msg(&m->node, 5, a);
+}
+
+static inline void mf_attr_float(mf *m, const char *name, float v)
+{
+    pb a = onnx_attr(name, 1);
+
+    pb_float(&a, 2, v);
+    pb_msg(&m->node, 5, a);
+}
+
 static inline pb mf_bytes(mf *m)
 {
     pb graph = { 0 }, model = { 0 }, opset = { 0 };
@@ -89,6 +106,12 @@ static inline pb mf_bytes(mf *m)
     pb_int(&model, 1, m->ir_version ? m->ir_version : 8);
     pb_int(&opset, 2, 17);
     pb_msg(&model, 8, opset);
+    if (m->domain) {
+        opset = (pb){ 0 };
+        pb_str(&opset, 1, m->domain);
+        pb_int(&opset, 2, 1);
+        pb_msg(&model, 8, opset);
+    }
     pb_msg(&model, 7, graph);
     pb_free(&m->inputs);
     pb_free(&m->outputs);
