@@ -30,3 +30,4 @@ none "every room has a README" bash -c 'for d in $(git ls-files -co --exclude-st
 none "files read in one sitting (900 lines)" bash -c 'git ls-files -co --exclude-standard "core/*.[ch]" "server/*.[ch]" "include/*.h" | xargs wc -l | awk "\$1 > 900 && \$2 != \"total\""'
 none "functions of a header carry the prefix qn_" bash -c "grep -rnhE '^[a-z][A-Za-z_0-9 *]* \\*?[a-z][a-z_0-9]*\\(.*;' include core server --include='*.h' | grep -vE '\\bqn_|^[^(]*typedef|__builtin' | grep -vE '^ *return|static|inline'"
 none "docs/operators.md is the table of ops" bash -c "[ ! -x build/quern_optable ] || build/quern_optable | diff - docs/operators.md"
+none "attributes that ops read have a type in core/graph/attributes.def" bash -c 'grep -rhoE "qn_node_(int|float|str|ints|floats|attr)\([^\"]*\"[A-Za-z_0-9]+\"" core/ops core/graph | grep -oE "\"[A-Za-z_0-9]+\"" | sort -u | while read -r n; do grep -q "($n," core/graph/attributes.def || echo "$n"; done'

@@ -28,6 +28,7 @@ static qn_status enter(const qn_infer *c, qn_graph *sub, bool exact, qn_error *e
     for (int32_t i = 0; i < sub->n_inputs; i++) {
         qn_type *t = &sub->values[sub->inputs[i]].type;
 
+        if (!qn_infer_has(c, i)) return qn_error_set(err, QN_ERR_INVALID, "input %" PRId32 " is left out, but required", i);
         *t = c->in[i];
         t->kind = QN_KIND_TENSOR;
         if (c->in[i].kind != QN_KIND_SEQUENCE && c->in[i].kind != QN_KIND_TENSOR)

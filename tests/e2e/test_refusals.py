@@ -115,6 +115,32 @@ def graphs():
                         "a value nobody makes": [node("Add", ["x", "gone"], ["y"])],
                         "a value made twice": [node("Neg", ["x"], ["y"]), node("Abs", ["x"], ["y"])]}.items():
         case("graphs", what, nodes, x=Input(X))
+    pair = [node("SequenceConstruct", ["x", "x"], ["s"])]
+    body = helper.make_graph([node("Add", ["a", "b"], ["c"])], "body", [onnx.ValueInfoProto(name="a"), onnx.ValueInfoProto(name="b")], [onnx.ValueInfoProto(name="c")])
+    case("graphs", "SequenceMap without its second input", [*pair, node("SequenceMap", ["s", ""], ["t"], body=body), node("SequenceLength", ["t"], ["y"])], x=Input(X))
+    for what, inner in {"a cycle": [node("Add", ["x", "q"], ["p"]), node("Neg", ["p"], ["q"])], "a value nobody makes": [node("Add", ["x", "gone"], ["q"])],
+                        "a value made twice": [node("Neg", ["x"], ["q"]), node("Abs", ["x"], ["q"])],
+                        "a name of the graph around it": [node("Neg", ["x"], ["x"]), node("Neg", ["x"], ["q"])]}.items():
+        branch = helper.make_graph(inner, "branch", [], [onnx.ValueInfoProto(name="q")])
+        case("graphs", what + " in a branch", [node("If", ["c"], ["y"], then_branch=branch, else_branch=branch)], x=Input(X), c=Input(np.array(True)))
+    loop = helper.make_graph([node("Identity", ["go"], ["on"]), node("Neg", ["v"], ["w"])], "body", [onnx.ValueInfoProto(name=k) for k in ("i", "go", "v")],
+                             [onnx.ValueInfoProto(name=k) for k in ("on", "w")])
+    known_and_given("graphs", "a Loop without an end", [node("Loop", ["n", "", "x"], ["y"], body=loop)], {"n": MAX}, x=Input(X))
+    nested = [node("Neg", ["x"], ["y0"])]
+    for i in range(40):
+        inner = helper.make_graph(nested, "branch", [], [onnx.ValueInfoProto(name=f"y{i}")])
+        nested = [node("If", ["c"], [f"y{i + 1}" if i < 39 else "y"], then_branch=inner, else_branch=inner)] if i < 6 else [
+            node("If", ["c"], [f"y{i + 1}" if i < 39 else "y"], then_branch=inner, else_branch=helper.make_graph([node("Neg", ["x"], ["z"])], "b", [], [onnx.ValueInfoProto(name="z")]))]
+    case("graphs", "40 branches in branches", nested, names_node=False, x=Input(X), c=Input(np.array(True)))
+
+
+def wrong_attributes():
+    """A type that the op does not read would be its default in silence."""
+    for op, inputs, attribute, values in (("LeakyRelu", ["x"], "alpha", ["0.1", 1, [0.5]]), ("Softmax", ["x"], "axis", [1.0, "1", [1]]),
+                                          ("Transpose", ["x"], "perm", [1, "10", [1.0, 0.0]]), ("Cast", ["x"], "to", [1.0, [1]]), ("Gelu", ["x"], "approximate", [1]),
+                                          ("Concat", ["x", "x"], "axis", [[0], 0.0]), ("ReduceMean", ["x"], "keepdims", [0.0, "no"])):
+        for value in values:
+            case("attributes", f"{op} with {attribute} = {value!r}", [node(op, inputs, ["y"], **{attribute: value})], x=Input(X))
 
 
 def weights():
@@ -123,9 +149,15 @@ def weights():
         case("weights", what, [node("Add", ["x", "w"], ["y"])], [TensorProto(name="w", data_type=TensorProto.FLOAT, **fields)], False, x=Input(X))
 
 
-def write(folder, nodes, constants, inputs):
+def name(nodes):
     for i, n in enumerate(nodes):
         n.name = f"node_{i}_{n.op_type}"
+        for a in n.attribute:
+            name(a.g.node)
+
+
+def write(folder, nodes, constants, inputs):
+    name(nodes)
     values = [helper.make_tensor_value_info(k, helper.np_dtype_to_tensor_dtype(v.value.dtype) if hasattr(helper, "np_dtype_to_tensor_dtype")
                                             else onnx.mapping.NP_TYPE_TO_TENSOR_TYPE[v.value.dtype], v.shape) for k, v in inputs.items()]
     graph = helper.make_graph(nodes, "g", values, [onnx.ValueInfoProto(name="y")], constants)
@@ -268,6 +300,7 @@ def weights_whose_size_lies_are_refused():
 
 shapes()
 attributes()
+wrong_attributes()
 indexes()
 graphs()
 weights()

@@ -502,6 +502,8 @@ static qn_status one(qn_pass *p, qn_node_id id, qn_error *err)
     bool variadic;
     qn_status st = QN_OK;
 
+    st = qn_pass_check_attributes(n, err);
+    if (st != QN_OK) return st;
     if (qn_pass_is(n, "Constant")) return constant(p, id, err);
     if (old_softmax(n) && qn_node_in(n, 0) != QN_NONE && qn_node_out(n, 0) != QN_NONE) return softmax(p, id, err);
     if (qn_pass_is(n, "BatchNormalization") && n->opset < 14) forget_unread(p, n);

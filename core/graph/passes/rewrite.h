@@ -31,6 +31,9 @@ qn_status qn_pass_functions(qn_graph *g, const qn_graph *import, qn_error *err);
 /* gradient.c: the values that Gradient nodes name become inputs of theirs. Before sorting. Fails with QN_ERR_INVALID naming node and value. */
 qn_status qn_pass_bind_gradients(qn_graph *g, qn_error *err);
 
+/* attributes.c: the type of every attribute that ops read. Fails with QN_ERR_INVALID naming node and attribute. */
+qn_status qn_pass_check_attributes(const qn_node *n, qn_error *err);
+
 /* canonical, in this order */
 qn_status qn_pass_normalise(qn_pass *p, qn_error *err); /* normalise.c: opsets, rows, Constant; infers as it goes */
 qn_status qn_pass_gradient(qn_pass *p, qn_error *err);  /* gradient.c: Gradient becomes what computes it */
