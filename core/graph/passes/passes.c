@@ -3,7 +3,8 @@
 
 #include "core/graph/passes/rewrite.h"
 
-static qn_pass_fn *const canonical[] = { qn_pass_normalise, qn_pass_gradient, qn_pass_identity, qn_pass_layernorm, qn_pass_gelu };
+static qn_pass_fn *const canonical[] = { qn_pass_normalise, qn_pass_gradient, qn_pass_identity,
+                                         qn_pass_layernorm, qn_pass_gelu,     qn_pass_attention };
 
 /* Integers first: folding and fusing would hide the patterns that decide what ONNX Runtime computes in integers. */
 static qn_pass_fn *const lowered[] = { qn_pass_dq_transpose, qn_pass_fold_keep_dq, qn_pass_clip_quant, qn_pass_qdq_move,

@@ -4,7 +4,7 @@
  *
  * canonical  Calls of the model's own functions replaced by their nodes. Opsets normalised: where a newer opset moved an attribute to an input, the newer form (node->opset says which), so ops
  *            and passes see one. Constant nodes are weights of their value; Identity and Dropout at inference are gone where a graph
- *            output's name allows; LayerNormalization and Gelu are recognised. No weight is rewritten. Inferred and verified.
+ *            output's name allows; LayerNormalization, Gelu and attention are recognised. No weight is rewritten. Inferred and verified.
  *            An op that knows f32 but not f16 or bf16 stands between Casts.
  * lowered    Constants folded, BatchNormalization folded into Conv, Q/DQ absorbed, epilogues fused. Inferred and verified.
  *

@@ -40,6 +40,7 @@ qn_status qn_pass_gradient(qn_pass *p, qn_error *err);  /* gradient.c: Gradient 
 qn_status qn_pass_identity(qn_pass *p, qn_error *err);  /* identity.c: Identity, Dropout */
 qn_status qn_pass_layernorm(qn_pass *p, qn_error *err); /* layernorm.c */
 qn_status qn_pass_gelu(qn_pass *p, qn_error *err);      /* gelu.c */
+qn_status qn_pass_attention(qn_pass *p, qn_error *err); /* attention.c */
 /* lowered, in this order */
 qn_status qn_pass_dq_transpose(qn_pass *p, qn_error *err); /* dq_transpose.c: a weight is transposed before it is dequantized */
 qn_status qn_pass_fold_keep_dq(qn_pass *p, qn_error *err); /* fold.c: constants, but a weight's DequantizeLinear stays for qlinear.c */

@@ -164,7 +164,7 @@ static void constants_of_text_keep_their_bytes(void **state)
     qn_graph_destroy(g);
 }
 
-static void a_sparse_constant_is_unsupported(void **state)
+static void an_attribute_of_another_type_is_refused(void **state)
 {
     qn_graph *g = new_graph(), *c;
     qn_error err = { 0 };
@@ -172,8 +172,9 @@ static void a_sparse_constant_is_unsupported(void **state)
     (void)state;
     attr_int(g, op(g, 13, "Constant", "", "c", 1), 0, "sparse_value", 0);
     output(g, "c");
-    assert_int_equal(qn_graph_canonicalise(g, NULL, &c, &err), QN_ERR_UNSUPPORTED);
+    assert_int_equal(qn_graph_canonicalise(g, NULL, &c, &err), QN_ERR_INVALID);
     assert_non_null(strstr(err.message, "Constant"));
+    assert_non_null(strstr(err.message, "'sparse_value' is an integer, expected a tensor"));
     qn_graph_destroy(g);
 }
 
@@ -1046,7 +1047,7 @@ int main(void)
         cmocka_unit_test(outputs_without_a_name_do_no_harm),
         cmocka_unit_test(a_constant_becomes_a_weight),
         cmocka_unit_test(constants_of_text_keep_their_bytes),
-        cmocka_unit_test(a_sparse_constant_is_unsupported),
+        cmocka_unit_test(an_attribute_of_another_type_is_refused),
         cmocka_unit_test(list_attributes_become_inputs),
         cmocka_unit_test(clip_bounds_become_inputs),
         cmocka_unit_test(old_softmax_flattens_from_its_axis),

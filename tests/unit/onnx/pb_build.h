@@ -136,7 +136,7 @@ static inline pb onnx_ones(const char *name, int64_t n)
     return t;
 }
 
-/* ValueInfoProto of a tensor; a dim of -1 is dim_param "N". */
+/* ValueInfoProto of a tensor; a dim of -1 is dim_param "N", one of -2 says nothing. */
 static inline pb onnx_value(const char *name, int data_type, const int64_t *dims, size_t rank)
 {
     pb v = { 0 }, type = { 0 }, tensor = { 0 }, shape = { 0 };
@@ -146,7 +146,7 @@ static inline pb onnx_value(const char *name, int data_type, const int64_t *dims
 
         if (dims[i] == -1)
             pb_str(&dim, 2, "N");
-        else
+        else if (dims[i] != -2)
             pb_int(&dim, 1, dims[i]);
         pb_msg(&shape, 1, dim);
     }
