@@ -66,25 +66,23 @@ qn_status qn_error_set(qn_error *err, qn_status status, const char *fmt, ...)
     return status;
 }
 
-qn_status qn_error_prefix(qn_error *err, const char *fmt, ...)
+void qn_error_prefix(qn_error *err, const char *fmt, ...)
 {
     char text[sizeof err->message];
     size_t len, room;
     va_list ap;
     int n;
 
-    if (!err) return QN_ERR_INTERNAL;
-    if (err->status == QN_OK) return QN_OK;
+    if (!err || err->status == QN_OK) return;
     va_start(ap, fmt);
     n = vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
-    if (n < 0) return err->status;
+    if (n < 0) return;
     len = strlen(text);
     room = sizeof text - len;
     n = snprintf(text + len, room, ": %s", err->message);
     sanitize(text, n >= (int)room);
     memcpy(err->message, text, sizeof text);
-    return err->status;
 }
 
 const char *qn_status_text(qn_status status)

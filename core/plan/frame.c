@@ -306,7 +306,8 @@ static qn_status run_step(qn_frame *f, int32_t i, qn_error *err)
     f->step = i;
     if (step->refill) fill_operands(f, step->operands, n->n_in + n->n_out);
     st = step->dynamic ? qn_frame_run_dynamic(f, i, &r, err) : n->op->run(&r, err);
-    return st == QN_OK ? QN_OK : qn_error_prefix(err, "%s", qn_node_label(n, where, sizeof where));
+    if (st != QN_OK) qn_error_prefix(err, "%s", qn_node_label(n, where, sizeof where));
+    return st;
 }
 
 /* Steps of subgraphs are counted: a file or a request may ask for any number of iterations. */

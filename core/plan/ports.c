@@ -219,7 +219,10 @@ static qn_status check_input(const qn_model *m, int32_t i, const qn_tensor *t, q
         size_t bytes;
         qn_status st = qn_shape_bytes(t->dtype, t->rank, t->dims, &bytes, err);
 
-        if (st != QN_OK) return qn_error_prefix(err, "input %.80s", p->name);
+        if (st != QN_OK) {
+            qn_error_prefix(err, "input %.80s", p->name);
+            return st;
+        }
         if (bytes != t->bytes || (bytes && !t->data))
             return qn_error_set(err, QN_ERR_SHAPE, "input %.60s has %zu bytes, its shape %s needs %zu", p->name, t->data ? t->bytes : 0,
                                 qn_shape_print(t->rank, t->dims, got, sizeof got), bytes);

@@ -80,7 +80,12 @@ static qn_status prepare(qn_session *s, const qn_tensor *inputs, qn_error *err)
 /* What no shape says: the bytes of bools and strings come from outside, and kernels trust them. */
 static qn_status check_bytes(const qn_tensor *t, const char *name, qn_error *err)
 {
-    if (t->dtype == QN_STRING && qn_strings_check(t, err) != QN_OK) return qn_error_prefix(err, "input %.80s", name);
+    qn_status st = t->dtype == QN_STRING ? qn_strings_check(t, err) : QN_OK;
+
+    if (st != QN_OK) {
+        qn_error_prefix(err, "input %.80s", name);
+        return st;
+    }
     for (size_t b = 0; t->dtype == QN_BOOL && b < t->bytes; b++)
         if (((const uint8_t *)t->data)[b] > 1)
             return qn_error_set(err, QN_ERR_RANGE, "input %.80s: bool element %zu is %d, expected 0 or 1", name, b,
@@ -98,7 +103,10 @@ static qn_status check_elem(const qn_port *p, const qn_tensor *t, qn_error *err)
                             qn_dtype_name(p->dtype));
     if (t->dtype == QN_STRING) return check_bytes(t, p->name, err);
     st = qn_shape_bytes(t->dtype, t->rank, t->dims, &bytes, err);
-    if (st != QN_OK) return qn_error_prefix(err, "input %.80s", p->name);
+    if (st != QN_OK) {
+        qn_error_prefix(err, "input %.80s", p->name);
+        return st;
+    }
     if (bytes != t->bytes || (bytes && !t->data))
         return qn_error_set(err, QN_ERR_SHAPE, "input %.80s has an element of %zu bytes, its shape needs %zu", p->name, t->bytes, bytes);
     return check_bytes(t, p->name, err);

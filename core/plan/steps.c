@@ -241,7 +241,10 @@ static qn_status lower_step(qn_planner *pl, qn_plan_step *s, qn_tensor *io, qn_w
         }
     }
     if (n->op->lower) st = n->op->lower(&lo, err);
-    if (st != QN_OK) return qn_error_prefix(err, "%s", qn_node_label(n, where, sizeof where));
+    if (st != QN_OK) {
+        qn_error_prefix(err, "%s", qn_node_label(n, where, sizeof where));
+        return st;
+    }
     s->state = lo.state;
     s->scratch_bytes = lo.scratch_bytes;
     s->kernel = lo.kernel ? lo.kernel : "plain";

@@ -28,8 +28,8 @@ typedef struct qn_error {
 __attribute__((format(printf, 3, 4))) qn_status qn_error_set(qn_error *err, qn_status status, const char *fmt, ...);
 
 /** Put "where: " in front of the message of an error that is set, so that an outer layer can name the place. `fmt` gives "where".
- *  Returns err->status; for err NULL, where the status is not known, QN_ERR_INTERNAL: keep the status yourself if err may be NULL. */
-__attribute__((format(printf, 2, 3))) qn_status qn_error_prefix(qn_error *err, const char *fmt, ...);
+ *  Returns nothing, because err may be NULL and then knows no status: the caller hands on the status it has. */
+__attribute__((format(printf, 2, 3))) void qn_error_prefix(qn_error *err, const char *fmt, ...);
 
 /** The words for a status, e.g. "wrong shape"; never NULL. */
 const char *qn_status_text(qn_status status);

@@ -74,7 +74,10 @@ static qn_status value_token(qn_decoder *d, qn_json_token token, const char *tex
         return QN_OK;
     }
     st = qn_sink_token(s, token, text, n, err);
-    if (st != QN_OK) return qn_error_prefix(err, "input %.64s", qn_model_input(d->model, d->tfs_input)->name), st;
+    if (st != QN_OK) {
+        qn_error_prefix(err, "input %.64s", qn_model_input(d->model, d->tfs_input)->name);
+        return st;
+    }
     if (s->depth == d->tfs_base) d->tfs_where = after_value(d);
     return QN_OK;
 }

@@ -284,7 +284,10 @@ static qn_status input_end(qn_decoder *d, qn_error *err)
         if (d->in_has_data) st = spool_replay(d, err);
     }
     if (st == QN_OK && d->in_has_data) st = nesting_fits(d, p->name, err);
-    if (st != QN_OK) return qn_error_prefix(err, "input %.48s", p->name), st;
+    if (st != QN_OK) {
+        qn_error_prefix(err, "input %.48s", p->name);
+        return st;
+    }
     if (d->cur.binary_bytes >= 0) d->binary_order[d->n_binary++] = i;
     d->cur.given = true;
     d->given[i] = d->cur;

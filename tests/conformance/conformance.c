@@ -216,7 +216,8 @@ static qn_status read_inputs(test *t, int set, qn_error *err)
         if (st == QN_OK && (t->given[at].elems || t->given[at].present)) st = qn_error_set(err, QN_ERR_INVALID, "its input is given twice");
         if (st != QN_OK) {
             release_values(&v, 1);
-            return qn_error_prefix(err, "%s", path);
+            qn_error_prefix(err, "%s", path);
+            return st;
         }
         t->given[at] = v;
         if (qn_model_input(t->model, at)->dtype == QN_BF16) as_bf16(&t->given[at]);

@@ -16,7 +16,8 @@ static void an_error_holds_status_and_text(void **state)
     assert_int_equal(qn_error_set(&err, QN_ERR_SHAPE, "axis %d, rank %d", 4, 2), QN_ERR_SHAPE);
     assert_int_equal(err.status, QN_ERR_SHAPE);
     assert_string_equal(err.message, "axis 4, rank 2");
-    assert_int_equal(qn_error_prefix(&err, "node %s", "s1"), QN_ERR_SHAPE);
+    qn_error_prefix(&err, "node %s", "s1");
+    assert_int_equal(err.status, QN_ERR_SHAPE);
     assert_string_equal(err.message, "node s1: axis 4, rank 2");
     assert_int_equal(qn_error_set(NULL, QN_ERR_IO, "%d", 1), QN_ERR_IO);
 }
@@ -26,9 +27,10 @@ static void prefixing_nothing_changes_nothing(void **state)
     qn_error err = { 0 };
 
     (void)state;
-    assert_int_equal(qn_error_prefix(&err, "node"), QN_OK);
+    qn_error_prefix(&err, "node");
+    assert_int_equal(err.status, QN_OK);
     assert_string_equal(err.message, "");
-    assert_int_not_equal(qn_error_prefix(NULL, "node"), QN_OK); /* whoever prefixes has failed */
+    qn_error_prefix(NULL, "node");
 }
 
 static void its_own_message_may_be_an_argument(void **state)

@@ -158,22 +158,24 @@ static inline pb onnx_value(const char *name, int data_type, const int64_t *dims
     return v;
 }
 
+/* The names of an "a,b" list, each as one field; NULL is an empty list. */
+static inline void onnx_names(pb *p, uint32_t field, const char *list)
+{
+    while (list && *list) {
+        size_t len = strcspn(list, ",");
+
+        pb_bytes(p, field, list, len);
+        list += len + (list[len] == ',');
+    }
+}
+
 /* NodeProto; in and out are "a,b" lists. The caller adds attributes (field 5). */
 static inline pb onnx_node(const char *op, const char *in, const char *out)
 {
     pb n = { 0 };
-    const char *lists[2] = { in, out };
 
-    for (uint32_t k = 0; k < 2; k++) {
-        const char *s = lists[k];
-
-        while (s && *s) {
-            size_t len = strcspn(s, ",");
-
-            pb_bytes(&n, k + 1, s, len);
-            s += len + (s[len] == ',');
-        }
-    }
+    onnx_names(&n, 1, in);
+    onnx_names(&n, 2, out);
     pb_str(&n, 4, op);
     return n;
 }

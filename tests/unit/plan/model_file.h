@@ -5,7 +5,15 @@
  *   mf_f32(&m, "w", 1, (int64_t[]){ 4 }, w);
  *   mf_node(&m, "Add", "x,w", "y");
  *   mf_out(&m, "y");
- *   model = mf_load(&m, NULL);                                 (asserts) */
+ *   model = mf_load(&m, NULL);                                 (asserts)
+ *
+ * A body is another mf; mf_body() after mf_node() makes it an attribute of that node:
+ *
+ *   mf body = { 0 };
+ *   mf_arg(&body, "i");  mf_arg(&body, "go");  mf_arg(&body, "a");
+ *   mf_node(&body, "Identity", "go", "on");  mf_node(&body, "Add", "a,x", "b");      (x is captured)
+ *   mf_out(&body, "on");  mf_out(&body, "b");
+ *   mf_node(&m, "Loop", "n,,x", "y");  mf_body(&m, "body", &body); */
 #ifndef QUERN_TESTS_MODEL_FILE_H
 #define QUERN_TESTS_MODEL_FILE_H
 
@@ -19,13 +27,16 @@
 typedef struct mf {
     pb inputs, outputs, weights, nodes; /* fields of a GraphProto, in the order they are written */
     pb node;                            /* the last one, attributes may follow */
+    pb functions;                       /* fields of the ModelProto */
+    bool is_function;                   /* nodes are of a FunctionProto: see mf_function() */
     int ir_version;                     /* 0: 8 */
+    int opset;                          /* 0: 17 */
     const char *domain;                 /* a second one, of opset 1, or NULL */
 } mf;
 
 static inline void mf_flush(mf *m)
 {
-    if (m->node.len) pb_msg(&m->nodes, 1, m->node);
+    if (m->node.len) pb_msg(&m->nodes, m->is_function ? 7 : 1, m->node);
     m->node = (pb){ 0 };
 }
 
@@ -93,18 +104,72 @@ static inline void mf_attr_float(mf *m, const char *name, float v)
     pb_msg(&m->node, 5, a);
 }
 
-static inline pb mf_bytes(mf *m)
+/* An input of a body: its type is what the node around it gives. */
+static inline void mf_arg(mf *m, const char *name)
 {
-    pb graph = { 0 }, model = { 0 }, opset = { 0 };
+    pb v = { 0 };
+
+    pb_str(&v, 1, name);
+    pb_msg(&m->inputs, 11, v);
+}
+
+/* The GraphProto of all that was said, which is forgotten. */
+static inline pb mf_graph(mf *m, const char *name)
+{
+    pb graph = { 0 };
 
     mf_flush(m);
-    pb_str(&graph, 2, "test");
+    pb_str(&graph, 2, name);
     pb_raw(&graph, m->nodes.data, m->nodes.len);
     pb_raw(&graph, m->weights.data, m->weights.len);
     pb_raw(&graph, m->inputs.data, m->inputs.len);
     pb_raw(&graph, m->outputs.data, m->outputs.len);
+    pb_free(&m->inputs);
+    pb_free(&m->outputs);
+    pb_free(&m->weights);
+    pb_free(&m->nodes);
+    return graph;
+}
+
+/* A graph attribute of the last node; the body is forgotten. */
+static inline void mf_body(mf *m, const char *name, mf *body)
+{
+    pb a = onnx_attr(name, 5);
+
+    pb_msg(&a, 6, mf_graph(body, name));
+    pb_msg(&m->node, 5, a);
+}
+
+/* A model-local function of domain m->domain, which is forgotten; `in` and `out` as in mf_node(). A node that calls it: mf_call(). */
+static inline void mf_function(mf *m, const char *name, const char *in, const char *out, mf *fn)
+{
+    pb f = { 0 }, opset = { 0 };
+
+    assert_true(fn->is_function);
+    mf_flush(fn);
+    pb_str(&f, 1, name);
+    onnx_names(&f, 4, in);
+    onnx_names(&f, 5, out);
+    pb_raw(&f, fn->nodes.data, fn->nodes.len);
+    pb_int(&opset, 2, fn->opset ? fn->opset : 17);
+    pb_msg(&f, 9, opset);
+    pb_str(&f, 10, m->domain);
+    pb_msg(&m->functions, 25, f);
+    pb_free(&fn->nodes);
+}
+
+static inline void mf_call(mf *m, const char *domain, const char *name, const char *in, const char *out)
+{
+    mf_node(m, name, in, out);
+    pb_str(&m->node, 7, domain);
+}
+
+static inline pb mf_bytes(mf *m)
+{
+    pb graph = mf_graph(m, "test"), model = { 0 }, opset = { 0 };
+
     pb_int(&model, 1, m->ir_version ? m->ir_version : 8);
-    pb_int(&opset, 2, 17);
+    pb_int(&opset, 2, m->opset ? m->opset : 17);
     pb_msg(&model, 8, opset);
     if (m->domain) {
         opset = (pb){ 0 };
@@ -113,10 +178,8 @@ static inline pb mf_bytes(mf *m)
         pb_msg(&model, 8, opset);
     }
     pb_msg(&model, 7, graph);
-    pb_free(&m->inputs);
-    pb_free(&m->outputs);
-    pb_free(&m->weights);
-    pb_free(&m->nodes);
+    pb_raw(&model, m->functions.data, m->functions.len);
+    pb_free(&m->functions);
     return model;
 }
 
