@@ -3,8 +3,10 @@
 
 #include "core/base/checked.h"
 #include "core/base/fpu.h"
+#include "core/graph/cost.h"
 #include "core/graph/infer.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -48,25 +50,51 @@ static qn_status infer(eval *e, qn_error *err)
     return qn_infer_node((qn_graph *)(uintptr_t)e->g, e->n, e->dims, &e->arena, in, known, consts, e->out_type, out_known, err);
 }
 
-/* Storage for the outputs, their sizes as inferred. */
-static qn_status place(eval *e, size_t max_bytes, qn_error *err)
+/* Dims of the outputs as inferred, no storage yet. */
+static qn_status size_outputs(eval *e, size_t max_bytes, qn_error *err)
 {
-    size_t total = 0, bytes;
+    size_t total = 0;
     qn_status st = QN_OK;
 
     for (int32_t i = 0; i < e->n->n_out && st == QN_OK; i++) {
         const qn_type *t = &e->out_type[i];
-        int64_t dims[QN_MAX_RANK];
+        qn_tensor *out = &e->out[i];
 
         if (e->n->out[i] == QN_NONE) continue;
         if (t->kind != QN_KIND_TENSOR || t->dtype == QN_DTYPE_NONE || t->dtype == QN_STRING || t->rank < 0)
             return unsupported(e, "it gives no tensor of known rank", err);
         for (int32_t d = 0; d < t->rank; d++)
-            if (!qn_dims_value(e->dims, t->dims[d], &dims[d])) return unsupported(e, "its size depends on data", err);
-        st = qn_shape_bytes(t->dtype, t->rank, dims, &bytes, err);
-        if (st == QN_OK && (!qn_size_add(total, bytes, &total) || total > max_bytes))
+            if (!qn_dims_value(e->dims, t->dims[d], &out->dims[d])) return unsupported(e, "its size depends on data", err);
+        out->dtype = t->dtype;
+        out->rank = t->rank;
+        st = qn_shape_bytes(t->dtype, t->rank, out->dims, &out->bytes, err);
+        if (st == QN_OK && (!qn_size_add(total, out->bytes, &total) || total > max_bytes))
             st = qn_error_set(err, QN_ERR_LIMIT, "node %s gives more than %zu bytes", e->n->name, max_bytes);
-        if (st == QN_OK) st = qn_tensor_alloc(t->dtype, t->rank, dims, &e->out[i], err);
+    }
+    return st;
+}
+
+static qn_status spend(eval *e, qn_eval_budget *budget, qn_error *err)
+{
+    uint64_t work = qn_cost_of(e->n, e->in, e->out);
+
+    if (work > budget->work)
+        return qn_error_set(err, QN_ERR_LIMIT, "node %s takes %" PRIu64 " multiply-adds, %" PRIu64 " are left", e->n->name, work,
+                            budget->work);
+    budget->work -= work;
+    return QN_OK;
+}
+
+static qn_status alloc_outputs(eval *e, qn_error *err)
+{
+    qn_status st = QN_OK;
+
+    for (int32_t i = 0; i < e->n->n_out && st == QN_OK; i++) {
+        qn_tensor sized = e->out[i];
+
+        if (sized.dtype == QN_DTYPE_NONE) continue;
+        e->out[i] = (qn_tensor){ 0 };
+        st = qn_tensor_alloc(sized.dtype, sized.rank, sized.dims, &e->out[i], err);
     }
     return st;
 }
@@ -105,7 +133,7 @@ static qn_status lower_and_run(eval *e, qn_store *store, unsigned cpu, qn_bits b
 }
 
 qn_status qn_node_eval(const qn_graph *g, const qn_node *n, const qn_tensor *in, qn_store *store, unsigned cpu, qn_bits bits,
-                       size_t max_bytes, qn_tensor *out, qn_error *err)
+                       qn_eval_budget *budget, qn_tensor *out, qn_error *err)
 {
     eval e = { .g = g, .n = n, .in = in, .out = out };
     qn_status st;
@@ -115,7 +143,9 @@ qn_status qn_node_eval(const qn_graph *g, const qn_node *n, const qn_tensor *in,
     qn_arena_init(&e.arena, 0);
     st = qn_dims_create(&e.dims, err);
     if (st == QN_OK) st = infer(&e, err);
-    if (st == QN_OK) st = place(&e, max_bytes, err);
+    if (st == QN_OK) st = size_outputs(&e, budget->bytes, err);
+    if (st == QN_OK) st = spend(&e, budget, err);
+    if (st == QN_OK) st = alloc_outputs(&e, err);
     if (st == QN_OK) st = lower_and_run(&e, store, cpu, bits, err);
     if (st != QN_OK)
         for (int32_t i = 0; i < n->n_out; i++) qn_tensor_free(&out[i]);

@@ -5,6 +5,7 @@
  * rows    says which axis of each output carries the batch when given that of each input (row independence); sees in_known, never in_const.
  * lower   once per plan: choose kernels, pack weights, compute constants, ask for scratch. NULL: nothing to prepare.
  * run     on every run: read in[], write out[]. Allocates nothing, except outputs of unknown size by qn_run_output().
+ * cost    the multiply-adds of one run, from sizes alone: what a plan certifies before it is lowered (core/graph/cost.h).
  * grad    emits the nodes of the gradient, in the canonical graph (core/graph/grad.h). */
 #ifndef QUERN_GRAPH_OP_H
 #define QUERN_GRAPH_OP_H
@@ -101,6 +102,12 @@ qn_items *qn_run_new_items(qn_run *r, int32_t i);
 /* What boxes are made with. */
 qn_meter *qn_run_meter(qn_run *r);
 
+/* -- work ----------------------------------------------------------------------------------------------------------------- */
+
+/* Multiply-adds of one run of n on in [n_in] to out [n_out], or elements where there are none; saturating: see core/graph/cost.h.
+ * dtype NONE is left out, rank -1 not known yet; data is not read. Exact within a small factor, never too small by more. */
+typedef uint64_t qn_cost_fn(const qn_node *n, const qn_tensor *in, const qn_tensor *out);
+
 /* -- control flow --------------------------------------------------------------------------------------------------------- */
 
 /* A node with subgraphs has, once lowered, the values they capture as further inputs behind its own: those of the first graph attribute
@@ -162,6 +169,7 @@ struct qn_op {
     qn_rows_fn *rows;       /* NULL: never proved independent */
     qn_lower_fn *lower;     /* NULL: nothing to prepare */
     qn_run_fn *run;
+    qn_cost_fn *cost;    /* NULL: elements read and written */
     qn_grad_fn *grad;    /* NULL: no gradient yet */
     const char *kernels; /* kernel families it uses, for docs: "gemm", "eltwise", ... or NULL */
 };

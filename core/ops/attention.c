@@ -8,6 +8,7 @@
  * Memory S is never whole: a tile of its rows, ROWS at most, is made, scaled, masked, normalised and multiplied while it is in the cache. K
  *        and V are packed once for each of the batch, into scratch. */
 #include "core/base/checked.h"
+#include "core/graph/cost.h"
 #include "core/kernels/eltwise/eltwise.h"
 #include "core/kernels/gemm/gemm.h"
 #include "core/kernels/softmax/softmax.h"
@@ -391,6 +392,19 @@ static qn_status attention_run(qn_run *r, qn_error *err)
     return QN_OK;
 }
 
+/* Scores of m rows and n columns: d to make each, e to use it, and one to normalise it. */
+static uint64_t attention_cost(const qn_node *n, const qn_tensor *in, const qn_tensor *out)
+{
+    uint64_t scores, depth;
+    sizes z;
+
+    (void)out;
+    if (sizes_of(n, in, &z, NULL) != QN_OK) return 0; /* the run will say why */
+    scores = qn_cost_mul((uint64_t)z.batch, qn_cost_mul((uint64_t)z.m, (uint64_t)z.n));
+    depth = qn_cost_add(qn_cost_add((uint64_t)z.d, (uint64_t)z.e), 1);
+    return qn_cost_mul(scores, depth);
+}
+
 const qn_op qn_op_attention = {
     .domain = "quern",
     .name = "Attention",
@@ -403,5 +417,6 @@ const qn_op qn_op_attention = {
     .rows = attention_rows,
     .lower = attention_lower,
     .run = attention_run,
+    .cost = attention_cost,
     .kernels = "gemm, softmax",
 };

@@ -5,6 +5,7 @@
  *          holds; a scan output is stacked along a new first axis
  *   Scan   body(states.., slices..) -> (states.., slices..): once for every element along the scan axes
  * Carried values may change their sizes and not their rank. Iterations alternate between two memories of the body: see qn_run_sub(). */
+#include "core/graph/cost.h"
 #include "core/ops/move.h"
 
 #include "core/base/checked.h"
@@ -156,6 +157,7 @@ const qn_op qn_op_if = {
     .infer = if_infer,
     .enter = if_enter,
     .run = if_run,
+    .cost = qn_cost_none,
 };
 
 /* -- a body that runs again and again ------------------------------------------------------------------------------------- */
@@ -382,6 +384,7 @@ const qn_op qn_op_loop = {
     .enter = loop_enter,
     .carried = loop_carried,
     .run = loop_run,
+    .cost = qn_cost_none,
 };
 
 /* -- Scan ----------------------------------------------------------------------------------------------------------------- */
@@ -787,6 +790,7 @@ const qn_op qn_op_scan_8 = {
     .enter = scan8_enter,
     .carried = scan8_carried,
     .run = scan8_run,
+    .cost = qn_cost_none,
 };
 
 const qn_op qn_op_scan = {
@@ -801,4 +805,5 @@ const qn_op qn_op_scan = {
     .enter = scan_enter,
     .carried = scan_carried,
     .run = scan_run,
+    .cost = qn_cost_none,
 };

@@ -4,6 +4,7 @@
  *        quern.FusedConv: inputs X, W, B (may be left out), residual (shape of the output; may be left out); attributes of Conv and act
  *        ("none", "relu", "clip"), lo, hi. */
 #include "core/base/checked.h"
+#include "core/graph/cost.h"
 #include "core/ops/linear.h"
 #include "core/ops/spatial.h"
 
@@ -145,6 +146,13 @@ static qn_status conv_run(qn_run *r, qn_error *err)
     return QN_OK;
 }
 
+/* The multiply-adds of y, whatever is padding. */
+static uint64_t conv_cost(const qn_node *n, const qn_tensor *in, const qn_tensor *out)
+{
+    (void)n;
+    return qn_conv_cost(&in[1], &out[0]);
+}
+
 const qn_op qn_op_conv = {
     .domain = "",
     .name = "Conv",
@@ -157,6 +165,7 @@ const qn_op qn_op_conv = {
     .rows = qn_rows_leading,
     .lower = conv_lower,
     .run = conv_run,
+    .cost = conv_cost,
     .kernels = "conv",
 };
 
@@ -172,5 +181,6 @@ const qn_op qn_op_fused_conv = {
     .rows = fused_rows,
     .lower = conv_lower,
     .run = conv_run,
+    .cost = conv_cost,
     .kernels = "conv",
 };

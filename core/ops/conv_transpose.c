@@ -4,6 +4,7 @@
  *        pads follow: half of what is too much, the larger half at the end for SAME_UPPER, else at the start.
  * Value  core/kernels/conv/transpose.h */
 #include "core/base/checked.h"
+#include "core/graph/cost.h"
 #include "core/kernels/conv/transpose.h"
 #include "core/ops/linear.h"
 #include "core/ops/spatial.h"
@@ -216,6 +217,13 @@ static qn_status transpose_run(qn_run *r, qn_error *err)
     return QN_OK;
 }
 
+/* Each element of x meets w [c, o / group, kernel...] of its channel. */
+static uint64_t transpose_cost(const qn_node *n, const qn_tensor *in, const qn_tensor *out)
+{
+    (void)n;
+    return qn_cost_add(qn_conv_cost(&in[1], &in[0]), qn_cost_elements(&out[0]));
+}
+
 const qn_op qn_op_conv_transpose = {
     .domain = "",
     .name = "ConvTranspose",
@@ -228,5 +236,6 @@ const qn_op qn_op_conv_transpose = {
     .rows = qn_rows_leading,
     .lower = transpose_lower,
     .run = transpose_run,
+    .cost = transpose_cost,
     .kernels = "conv",
 };

@@ -6,6 +6,7 @@
  * Source Dai et al. 2017, arXiv:1703.06211; Zhu et al. 2018, arXiv:1811.11168 (mask).
  * Grad   none yet. */
 #include "core/base/checked.h"
+#include "core/graph/cost.h"
 #include "core/ops/elem.h"
 #include "core/ops/spatial.h"
 
@@ -174,6 +175,16 @@ static void deform_rows(const qn_infer *c, const int32_t *in_axis, int32_t *out_
     out_axis[0] = 0;
 }
 
+/* The convolution, and four neighbours for each tap of each channel at every output place. */
+static uint64_t deform_cost(const qn_node *n, const qn_tensor *in, const qn_tensor *out)
+{
+    uint64_t samples = qn_cost_mul(qn_cost_dim(&out[0], 0), qn_cost_dim(&in[0], 1));
+
+    (void)n;
+    for (int32_t d = 2; d < 4; d++) samples = qn_cost_mul(samples, qn_cost_mul(qn_cost_dim(&out[0], d), qn_cost_dim(&in[1], d)));
+    return qn_cost_add(qn_conv_cost(&in[1], &out[0]), qn_cost_mul(samples, 4));
+}
+
 const qn_op qn_op_deform_conv = {
     .name = "DeformConv",
     .domain = "",
@@ -185,4 +196,5 @@ const qn_op qn_op_deform_conv = {
     .infer = deform_infer,
     .rows = deform_rows,
     .run = deform_run,
+    .cost = deform_cost,
 };

@@ -1,6 +1,7 @@
 /* core/ops/det.c - Det: determinants of the matrices in the last two axes.
  * Spec   ONNX Det 11 on; f32, f64, f16, bf16.
  * Value  Gaussian elimination with the largest pivot of the column, in f64, rounded once. */
+#include "core/graph/cost.h"
 #include "core/ops/move.h"
 
 #include "core/base/checked.h"
@@ -98,6 +99,14 @@ static void det_rows(const qn_infer *c, const int32_t *in_axis, int32_t *out_axi
     if (in_axis[0] >= 0 && in_axis[0] < c->in[0].rank - 2) out_axis[0] = in_axis[0];
 }
 
+/* n^3 for each matrix; elimination takes a third of that. */
+static uint64_t det_cost(const qn_node *n, const qn_tensor *in, const qn_tensor *out)
+{
+    (void)n;
+    (void)out;
+    return qn_cost_mul(qn_cost_elements(&in[0]), qn_cost_dim(&in[0], -1));
+}
+
 const qn_op qn_op_det = {
     .name = "Det",
     .since = 11,
@@ -109,4 +118,5 @@ const qn_op qn_op_det = {
     .rows = det_rows,
     .lower = det_lower,
     .run = det_run,
+    .cost = det_cost,
 };

@@ -2,6 +2,7 @@
  * Spec   NonMaxSuppression 10 on: for each batch and class the boxes by falling score, without those that overlap a chosen one by more
  *        than iou_threshold. Ties: the lower index first. RoiAlign 10 (no half-pixel offset), 16 on (coordinate_transformation_mode);
  *        f32 and f64. mode max is the largest of the weighted corners, as ONNX Runtime has it. */
+#include "core/graph/cost.h"
 #include "core/ops/move.h"
 
 #include "core/base/buf.h"
@@ -145,6 +146,14 @@ static qn_status nms_run(qn_run *r, qn_error *err)
     return st;
 }
 
+/* Each box of a class may meet every other one. */
+static uint64_t nms_cost(const qn_node *n, const qn_tensor *in, const qn_tensor *out)
+{
+    (void)n;
+    (void)out;
+    return qn_cost_mul(qn_cost_elements(&in[1]), qn_cost_dim(&in[1], 2));
+}
+
 const qn_op qn_op_non_max_suppression = {
     .name = "NonMaxSuppression",
     .since = 10,
@@ -154,6 +163,7 @@ const qn_op qn_op_non_max_suppression = {
     .max_out = 1,
     .infer = nms_infer,
     .run = nms_run,
+    .cost = nms_cost,
     .kernels = "move",
 };
 
@@ -327,6 +337,18 @@ static qn_status roi_run(qn_run *r, qn_error *err)
     return QN_OK;
 }
 
+/* Four corners of each sampling point; where sampling_ratio leaves it to the regions, as many as cover the image. */
+static uint64_t roi_cost(const qn_node *n, const qn_tensor *in, const qn_tensor *out)
+{
+    const int64_t ratio = qn_node_int(n, "sampling_ratio", 0);
+    uint64_t points = qn_cost_mul((uint64_t)(ratio > 0 ? ratio : 1), (uint64_t)(ratio > 0 ? ratio : 1)), image;
+
+    points = qn_cost_mul(qn_cost_elements(&out[0]), points);
+    image = qn_cost_mul(qn_cost_mul(qn_cost_dim(&out[0], 0), qn_cost_dim(&out[0], 1)),
+                        qn_cost_mul(qn_cost_dim(&in[0], 2), qn_cost_dim(&in[0], 3)));
+    return qn_cost_mul(ratio > 0 ? points : qn_cost_add(points, image), 4);
+}
+
 const qn_op qn_op_roi_align = {
     .name = "RoiAlign",
     .since = 10,
@@ -336,4 +358,5 @@ const qn_op qn_op_roi_align = {
     .max_out = 1,
     .infer = roi_infer,
     .run = roi_run,
+    .cost = roi_cost,
 };

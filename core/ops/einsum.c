@@ -4,6 +4,7 @@
  *        batch, labels of both that end here are k, the others are m and n. Labels of one operand that end here are summed first. A label
  *        twice in one operand is its diagonal, an axis of 1 against n is repeated; both are only strides.
  * Value  one fma chain over k in the order of the labels (see gemm.h); f16 and bf16 compute in f32 and round once at the end. */
+#include "core/graph/cost.h"
 #include "core/ops/move.h"
 
 #include "core/base/checked.h"
@@ -94,6 +95,7 @@ typedef struct einsum {
     size_t elem;
     int64_t dim[QN_EINSUM_LABELS];
     uint64_t later[QN_EINSUM_TERMS]; /* labels (bits) of the output and of operands after t */
+    uint64_t work;                   /* multiply-adds met so far */
     qn_move_pieces p;
 } einsum;
 
@@ -254,6 +256,7 @@ static void sum_away(einsum *e, operand *o, uint64_t keep)
     int32_t n_kept = 0;
     void *y;
 
+    e->work = qn_cost_add(e->work, qn_cost_mul((uint64_t)rows, (uint64_t)n));
     densify(e, &kept, NULL);
     y = qn_move_piece(&e->p, rows, e->elem);
     if (!counting(e)) sum_rows(e->dtype, kept.data, y, rows, n);
@@ -321,6 +324,7 @@ static void contract(einsum *e, operand *o, operand *x, uint64_t keep, const ope
     if (!qn_i64_mul(m, n, &count) || !qn_i64_mul(batch, count, &count)) e->p.failed = true;
     if (e->dtype == QN_F32 && !qn_gemm_packed_bytes(k, n, &bytes)) e->p.failed = true;
     if (e->p.failed) return;
+    e->work = qn_cost_add(e->work, qn_cost_mul((uint64_t)count, (uint64_t)k));
     densify(e, &a, NULL);
     densify(e, &b, NULL);
     packed = bytes ? qn_move_piece(&e->p, (int64_t)bytes, 1) : NULL;
@@ -418,6 +422,21 @@ static qn_status einsum_lower(qn_lower *lo, qn_error *err)
     return qn_move_lower_work(lo, e.p.at + 1, err);
 }
 
+/* What the contractions take, one after the other, and the elements of operands and output. */
+static uint64_t einsum_cost(const qn_node *n, const qn_tensor *in, const qn_tensor *out)
+{
+    qn_run run = { .node = n, .in = in };
+    uint64_t moved = qn_cost_elements(&out[0]);
+    einsum e;
+
+    for (int32_t t = 0; t < n->n_in; t++) {
+        if (in[t].rank < 0) return 0;
+        moved = qn_cost_add(moved, qn_cost_elements(&in[t]));
+    }
+    if (einsum_start(&run, &e, NULL) != QN_OK) return 0; /* the run will say why */
+    return count_work(&e, NULL) == QN_OK ? qn_cost_add(moved, e.work) : QN_COST_MAX;
+}
+
 const qn_op qn_op_einsum = {
     .name = "Einsum",
     .since = 12,
@@ -430,5 +449,6 @@ const qn_op qn_op_einsum = {
     .rows = einsum_rows,
     .lower = einsum_lower,
     .run = einsum_run,
+    .cost = einsum_cost,
     .kernels = "gemm",
 };

@@ -3,6 +3,7 @@
  *        GatherElements 11 on: out[i..] = data[i..] with place `axis` replaced by indices[i..]; data may be longer than indices.
  *        GatherND 11 on: the last axis of indices holds tuples that pick slices; batch_dims (12 on) leading axes are shared.
  * Range  An index below 0 counts from the end; one outside [-d, d-1] is QN_ERR_RANGE. */
+#include "core/graph/cost.h"
 #include "core/ops/move.h"
 
 #include "core/base/checked.h"
@@ -109,6 +110,7 @@ const qn_op qn_op_gather = {
     .infer = gather_infer,
     .rows = gather_rows,
     .run = gather_run,
+    .cost = qn_cost_selected,
     .kernels = "move",
 };
 
@@ -213,6 +215,7 @@ const qn_op qn_op_gather_elements = {
     .infer = elements_infer,
     .rows = elements_rows,
     .run = elements_run,
+    .cost = qn_cost_selected,
 };
 
 /* -- GatherND ------------------------------------------------------------------------------------------------------------- */
@@ -352,5 +355,6 @@ const qn_op qn_op_gather_nd = {
     .infer = nd_infer,
     .rows = nd_rows,
     .run = nd_run,
+    .cost = qn_cost_selected,
     .kernels = "move",
 };

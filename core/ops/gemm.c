@@ -4,6 +4,7 @@
  * Value  sum over k as one fma chain; times alpha (one multiplication, none when alpha is 1); plus beta * C (likewise); act.
  *        quern.FusedGemm: attributes of Gemm and act ("none", "relu", "clip"), lo, hi. */
 #include "core/base/checked.h"
+#include "core/graph/cost.h"
 #include "core/graph/grad.h"
 #include "core/kernels/gemm/tile.h"
 #include "core/ops/linear.h"
@@ -333,6 +334,7 @@ const qn_op qn_op_gemm = {
     .rows = gemm_rows,
     .lower = gemm_lower,
     .run = gemm_run,
+    .cost = qn_gemm_cost,
     .grad = gemm_grad,
     .kernels = "gemm",
 };
@@ -349,5 +351,6 @@ const qn_op qn_op_fused_gemm = {
     .rows = gemm_rows,
     .lower = gemm_lower,
     .run = gemm_run,
+    .cost = qn_gemm_cost,
     .kernels = "gemm",
 };

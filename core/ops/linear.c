@@ -1,6 +1,8 @@
 /* core/ops/linear.c - what matrix products and convolutions share. */
 #include "core/ops/linear.h"
 
+#include "core/graph/cost.h"
+
 #include "core/base/checked.h"
 #include "core/base/half.h"
 
@@ -426,4 +428,9 @@ qn_status qn_linear_act(const qn_node *n, qn_act *act, float *lo, float *hi, qn_
     else
         return qn_error_set(err, QN_ERR_INVALID, "act is \"%.32s\", expected none, relu or clip", name);
     return QN_OK;
+}
+
+uint64_t qn_gemm_cost(const qn_node *n, const qn_tensor *in, const qn_tensor *out)
+{
+    return qn_cost_mul(qn_cost_elements(&out[0]), qn_cost_dim(&in[0], qn_node_int(n, "transA", 0) != 0 ? 0 : 1));
 }

@@ -47,6 +47,9 @@ qn_status qn_matmul_shape_of(const qn_tensor *a, const qn_tensor *b, qn_matmul_s
 /* Product i of the batch: which matrix of A and of B. */
 void qn_matmul_at(const qn_matmul_shape *s, int64_t i, int64_t *a, int64_t *b);
 
+/* Work of a product of two matrices whose A is transposed by attribute transA: elements of the output times the other dimension of A. */
+qn_cost_fn qn_gemm_cost;
+
 /* -- packing -------------------------------------------------------------------------------------------------------------- */
 
 /* The form p16 of `batch` matrices [k, n] (or [n, k] when trans) one after the other in w. */

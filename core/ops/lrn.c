@@ -3,6 +3,7 @@
  * Value  y = x / (bias + alpha / size * s)^beta, s the sum of squares over channels c - floor((size - 1) / 2) .. c + ceil((size - 1) / 2)
  *        that exist, added in ascending order. beta = 0.75, the usual one, by two square roots; others by exp(-beta log v) in f32.
  * Grad   dx_c = dy_c p_c^-beta - 2 alpha beta / size x_c sum over neighbours c' of dy_c' y_c' / p_c',  p = bias + alpha / size s. */
+#include "core/graph/cost.h"
 #include "core/ops/elem.h"
 
 #include <inttypes.h>
@@ -111,6 +112,15 @@ static qn_status lrn_run(qn_run *r, qn_error *err)
     return QN_OK;
 }
 
+/* The squares of at most `size` channels for each element. */
+static uint64_t lrn_cost(const qn_node *n, const qn_tensor *in, const qn_tensor *out)
+{
+    const int64_t size = qn_node_int(n, "size", 1);
+    const uint64_t channels = qn_cost_dim(&in[0], 1), window = size > 0 ? (uint64_t)size : 1;
+
+    return qn_cost_mul(qn_cost_elements(&out[0]), window < channels ? window : channels);
+}
+
 const qn_op qn_op_lrn = {
     .name = "LRN",
     .domain = "",
@@ -123,5 +133,6 @@ const qn_op qn_op_lrn = {
     .rows = lrn_rows,
     .lower = qn_elem_lower,
     .run = lrn_run,
+    .cost = lrn_cost,
     .kernels = "vmath",
 };

@@ -4,6 +4,7 @@
  * A constant B is packed when the plan is made; a B that is computed is packed into scratch on each run. */
 #include "core/base/checked.h"
 #include "core/base/half.h"
+#include "core/graph/cost.h"
 #include "core/graph/grad.h"
 #include "core/ops/linear.h"
 
@@ -235,6 +236,7 @@ const qn_op qn_op_matmul = {
     .rows = matmul_rows,
     .lower = matmul_lower,
     .run = matmul_run,
+    .cost = qn_cost_product,
     .grad = matmul_grad,
     .kernels = "gemm",
 };

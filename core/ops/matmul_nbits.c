@@ -6,6 +6,7 @@
  *        computed in f32 and rounded once. accuracy_level allows a runtime less; here it changes nothing.
  * How    constants are decoded once, into the packed form of MatMul; otherwise on each run, into scratch. */
 #include "core/base/checked.h"
+#include "core/graph/cost.h"
 #include "core/ops/elem.h"
 #include "core/ops/linear.h"
 
@@ -388,5 +389,6 @@ const qn_op qn_op_ms_matmul_nbits = {
     .rows = rows,
     .lower = lower,
     .run = run,
+    .cost = qn_cost_product,
     .kernels = "gemm",
 };

@@ -6,6 +6,7 @@
 #include "core/ops/pool.h"
 
 #include "core/base/checked.h"
+#include "core/graph/cost.h"
 #include "core/ops/linear.h"
 
 #include <inttypes.h>
@@ -239,7 +240,13 @@ static void max_rows(const qn_infer *c, const int32_t *in_axis, int32_t *out_axi
     if (c->node->n_out == 1 || c->node->out[1] == QN_NONE) qn_rows_leading(c, in_axis, out_axis);
 }
 
-#define POOL(id, op_name, outs, infer_fn, rows_fn, run_fn)                                                                                 \
+/* Every output looks at its window; the global pools read each element once. */
+static uint64_t window_cost(const qn_node *n, const qn_tensor *in, const qn_tensor *out)
+{
+    return qn_cost_mul(qn_cost_elements(&out[0]), qn_spatial_window(n, &in[0]));
+}
+
+#define POOL(id, op_name, outs, infer_fn, rows_fn, run_fn, cost_fn)                                                                        \
     const qn_op qn_op_##id = {                                                                                                             \
         .domain = "",                                                                                                                      \
         .name = op_name,                                                                                                                   \
@@ -251,12 +258,13 @@ static void max_rows(const qn_infer *c, const int32_t *in_axis, int32_t *out_axi
         .infer = infer_fn,                                                                                                                 \
         .rows = rows_fn,                                                                                                                   \
         .run = run_fn,                                                                                                                     \
+        .cost = cost_fn,                                                                                                                   \
         .kernels = "pool",                                                                                                                 \
     }
 
-POOL(max_pool, "MaxPool", 2, max_infer, max_rows, max_run);
-POOL(average_pool, "AveragePool", 1, average_infer, qn_rows_leading, average_run);
-POOL(lp_pool, "LpPool", 1, lp_infer, qn_rows_leading, lp_run);
-POOL(global_max_pool, "GlobalMaxPool", 1, global_infer, qn_rows_leading, global_max_run);
-POOL(global_average_pool, "GlobalAveragePool", 1, global_infer, qn_rows_leading, global_average_run);
-POOL(global_lp_pool, "GlobalLpPool", 1, global_infer, qn_rows_leading, global_lp_run);
+POOL(max_pool, "MaxPool", 2, max_infer, max_rows, max_run, window_cost);
+POOL(average_pool, "AveragePool", 1, average_infer, qn_rows_leading, average_run, window_cost);
+POOL(lp_pool, "LpPool", 1, lp_infer, qn_rows_leading, lp_run, window_cost);
+POOL(global_max_pool, "GlobalMaxPool", 1, global_infer, qn_rows_leading, global_max_run, NULL);
+POOL(global_average_pool, "GlobalAveragePool", 1, global_infer, qn_rows_leading, global_average_run, NULL);
+POOL(global_lp_pool, "GlobalLpPool", 1, global_infer, qn_rows_leading, global_lp_run, NULL);

@@ -5,6 +5,7 @@
  * Value  exact s32 sums plus C; times ((alpha * a_scale) * b_scale[j]) / y_scale in f32; to nearest even; plus y_zp; saturated; or
  *        without the division as f32. As ONNX Runtime. */
 #include "core/base/checked.h"
+#include "core/graph/cost.h"
 #include "core/ops/qproduct.h"
 
 #include <inttypes.h>
@@ -253,5 +254,6 @@ const qn_op qn_op_ms_qgemm = {
     .rows = rows,
     .lower = lower,
     .run = run,
+    .cost = qn_gemm_cost,
     .kernels = "qgemm",
 };

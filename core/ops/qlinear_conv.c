@@ -4,6 +4,7 @@
  *        ONNX Runtime contrib ops, QLinearConv 1: the same with channels_last: x and y are [n, spatial.., c], w is as ever.
  * Value  exact s32 sums plus B; times (x_scale * w_scale[o]) / y_scale in f32; to nearest even; plus y_zp; saturated. As ONNX Runtime. */
 #include "core/base/checked.h"
+#include "core/graph/cost.h"
 #include "core/ops/linear.h"
 #include "core/ops/qlinear.h"
 #include "core/ops/spatial.h"
@@ -284,6 +285,11 @@ static qn_status qconv_run(qn_run *r, qn_error *err)
     return QN_OK;
 }
 
+static uint64_t qconv_cost(const qn_node *n, const qn_tensor *in, const qn_tensor *out)
+{
+    return qn_conv_cost(&in[layout_of(n)->w], &out[0]);
+}
+
 const qn_op qn_op_qlinear_conv = {
     .domain = "",
     .name = "QLinearConv",
@@ -296,6 +302,7 @@ const qn_op qn_op_qlinear_conv = {
     .rows = qn_rows_leading,
     .lower = qconv_lower,
     .run = qconv_run,
+    .cost = qconv_cost,
     .kernels = "conv",
 };
 
@@ -311,6 +318,7 @@ const qn_op qn_op_ms_qlinear_conv = {
     .rows = qn_rows_leading,
     .lower = qconv_lower,
     .run = qconv_run,
+    .cost = qconv_cost,
     .kernels = "conv",
 };
 
@@ -326,5 +334,6 @@ const qn_op qn_op_conv_integer = {
     .rows = qn_rows_leading,
     .lower = qconv_lower,
     .run = qconv_run,
+    .cost = qconv_cost,
     .kernels = "conv",
 };

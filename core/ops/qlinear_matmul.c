@@ -7,6 +7,7 @@
  *        To float: times a_scale * b_scale[j], plus bias, each rounded. Dynamic: A becomes u8 first, as DynamicQuantizeLinear makes it
  *        of the whole tensor, so its rows depend on each other. */
 #include "core/base/checked.h"
+#include "core/graph/cost.h"
 #include "core/ops/qproduct.h"
 #include "core/ops/quantize.h"
 
@@ -210,6 +211,7 @@ const qn_op qn_op_qlinear_matmul = {
     .rows = rows,
     .lower = lower,
     .run = run,
+    .cost = qn_cost_product,
     .kernels = "qgemm",
 };
 
@@ -225,6 +227,7 @@ const qn_op qn_op_matmul_integer = {
     .rows = rows,
     .lower = lower,
     .run = run,
+    .cost = qn_cost_product,
     .kernels = "qgemm",
 };
 
@@ -240,6 +243,7 @@ const qn_op qn_op_ms_matmul_integer_to_float = {
     .rows = rows,
     .lower = lower,
     .run = run,
+    .cost = qn_cost_product,
     .kernels = "qgemm",
 };
 
@@ -254,5 +258,6 @@ const qn_op qn_op_ms_dynamic_quantize_matmul = {
     .infer = infer,
     .lower = lower,
     .run = run,
+    .cost = qn_cost_product,
     .kernels = "qgemm, quant",
 };

@@ -4,6 +4,7 @@
  * Value  AveragePool: the average of DequantizeLinear(x) in f32, then rne(v / Y_scale + Y_zp). Global: exact s32 sum of x - X_zp, then
  *        rne(sum * (X_scale / (Y_scale * n))) + Y_zp. Saturated. As ONNX Runtime. */
 #include "core/base/checked.h"
+#include "core/graph/cost.h"
 #include "core/kernels/quant/quant.h"
 #include "core/ops/move.h"
 #include "core/ops/pool.h"
@@ -173,6 +174,15 @@ static qn_status average_run(qn_run *r, qn_error *err)
     return QN_OK;
 }
 
+static uint64_t average_cost(const qn_node *n, const qn_tensor *in, const qn_tensor *out)
+{
+    qn_tensor planar = in[0];
+
+    if (qn_qlinear_channels_last(n))
+        for (int32_t d = planar.rank - 1; d > 1; d--) planar.dims[d] = in[0].dims[d - 1];
+    return qn_cost_mul(qn_cost_elements(&out[0]), qn_spatial_window(n, &planar));
+}
+
 const qn_op qn_op_ms_qlinear_average_pool = {
     .domain = "com.microsoft",
     .name = "QLinearAveragePool",
@@ -185,6 +195,7 @@ const qn_op qn_op_ms_qlinear_average_pool = {
     .rows = qn_rows_leading,
     .lower = average_lower,
     .run = average_run,
+    .cost = average_cost,
     .kernels = "quant, pool",
 };
 

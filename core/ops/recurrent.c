@@ -9,6 +9,7 @@
 #include "core/ops/move.h"
 
 #include "core/base/checked.h"
+#include "core/graph/cost.h"
 #include "core/kernels/eltwise/eltwise.h"
 #include "core/kernels/gemm/gemm.h"
 #include "core/kernels/vmath/vmath.h"
@@ -538,6 +539,18 @@ static qn_status recurrent_lower(qn_lower *lo, qn_error *err)
     return p.failed ? QN_OK : qn_move_lower_work(lo, p.at + 1, err);
 }
 
+/* Every gate of every step meets the input and the state before it. */
+static uint64_t recurrent_cost(const qn_node *n, const qn_tensor *in, const qn_tensor *out)
+{
+    uint64_t gate_places = 1, inner = qn_cost_add(qn_cost_dim(&in[IN_W], 2), qn_cost_dim(&in[IN_R], 2));
+
+    (void)n;
+    (void)out;
+    for (int32_t d = 0; d < 2; d++)
+        gate_places = qn_cost_mul(gate_places, qn_cost_mul(qn_cost_dim(&in[IN_X], d), qn_cost_dim(&in[IN_W], d)));
+    return qn_cost_mul(gate_places, inner);
+}
+
 #define RECURRENT(id, op_name, n_in, n_out)                                                                                                \
     const qn_op qn_op_##id = {                                                                                                             \
         .name = op_name,                                                                                                                   \
@@ -550,6 +563,7 @@ static qn_status recurrent_lower(qn_lower *lo, qn_error *err)
         .rows = recurrent_rows,                                                                                                            \
         .lower = recurrent_lower,                                                                                                          \
         .run = recurrent_run,                                                                                                              \
+        .cost = recurrent_cost,                                                                                                            \
         .kernels = "gemm",                                                                                                                 \
     }
 RECURRENT(rnn, "RNN", 6, 2);

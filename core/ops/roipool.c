@@ -5,6 +5,7 @@
  *        largest unless it comes first.
  * Source Girshick 2015, arXiv:1504.08083, section 2.1.
  * Grad   dx: dy at the place of the largest value. */
+#include "core/graph/cost.h"
 #include "core/ops/elem.h"
 
 #include <inttypes.h>
@@ -133,6 +134,16 @@ static qn_status pool_run(qn_run *r, qn_error *err)
     return QN_OK;
 }
 
+/* A region is at most the image, and its cells overlap by a place. */
+static uint64_t pool_cost(const qn_node *n, const qn_tensor *in, const qn_tensor *out)
+{
+    uint64_t image = qn_cost_mul(qn_cost_dim(&in[0], 2), qn_cost_dim(&in[0], 3));
+
+    (void)n;
+    image = qn_cost_mul(image, qn_cost_mul(qn_cost_dim(&out[0], 0), qn_cost_dim(&out[0], 1)));
+    return qn_cost_add(image, qn_cost_elements(&out[0]));
+}
+
 const qn_op qn_op_max_roi_pool = {
     .name = "MaxRoiPool",
     .domain = "",
@@ -143,4 +154,5 @@ const qn_op qn_op_max_roi_pool = {
     .max_out = 1,
     .infer = pool_infer,
     .run = pool_run,
+    .cost = pool_cost,
 };

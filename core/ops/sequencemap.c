@@ -1,6 +1,7 @@
 /* core/ops/sequencemap.c - SequenceMap: a body over the elements of one or more sequences.
  * Spec   ONNX SequenceMap 17. body(element of input 0, then of every further sequence the element at the same place, a tensor as it is)
  *        -> one element of each output sequence. All sequences have the length of the first. */
+#include "core/graph/cost.h"
 #include "core/ops/move.h"
 
 #include <inttypes.h>
@@ -114,4 +115,5 @@ const qn_op qn_op_sequence_map = {
     .infer = infer,
     .enter = enter,
     .run = run,
+    .cost = qn_cost_none,
 };

@@ -1,6 +1,7 @@
 /* core/ops/shape.c - Shape, Size, ConstantOfShape, Range: tensors made from sizes and numbers.
  * Spec   Shape 1 on (start, end: 15 on, clamped to [0, r]); Size 1 on; ConstantOfShape 9 on (attribute value: one element, default
  *        f32 0); Range 11 on: max(ceil((limit - start) / delta), 0) numbers start, start + delta, ... */
+#include "core/graph/cost.h"
 #include "core/ops/move.h"
 
 #include "core/base/checked.h"
@@ -55,6 +56,7 @@ const qn_op qn_op_shape = {
     .max_out = 1,
     .infer = shape_infer,
     .run = shape_run,
+    .cost = qn_cost_selected,
 };
 
 /* -- Size ----------------------------------------------------------------------------------------------------------------- */
@@ -87,6 +89,7 @@ const qn_op qn_op_size = {
     .max_out = 1,
     .infer = size_infer,
     .run = size_run,
+    .cost = qn_cost_selected,
 };
 
 /* -- ConstantOfShape ------------------------------------------------------------------------------------------------------ */

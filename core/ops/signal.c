@@ -7,6 +7,7 @@
  *        1 + (length - frame_length) / frame_step; without a frame_length it is the window's, without a window either the signal's.
  * Grad   DFT: that of a linear map, the transform with the other sign. */
 #include "core/base/checked.h"
+#include "core/graph/cost.h"
 #include "core/kernels/fft/fft.h"
 #include "core/ops/elem.h"
 
@@ -243,6 +244,19 @@ static qn_status fft_lower(qn_lower *lo, qn_error *err)
     return qn_move_lower_work(lo, bytes, err);
 }
 
+/* A transform takes 16 log2 of its length for each bin, that of a length which is no power of two (three longer ones) included. Lines
+ * run along some axis of x or y: the longest one is taken. */
+static uint64_t fft_cost(const qn_node *n, const qn_tensor *in, const qn_tensor *out)
+{
+    uint64_t elems = qn_cost_add(qn_cost_elements(&in[0]), qn_cost_elements(&out[0])), longest = 1, log2 = 1;
+
+    (void)n;
+    for (int32_t d = 0; d < in[0].rank; d++) longest = qn_cost_dim(&in[0], d) > longest ? qn_cost_dim(&in[0], d) : longest;
+    for (int32_t d = 0; d < out[0].rank; d++) longest = qn_cost_dim(&out[0], d) > longest ? qn_cost_dim(&out[0], d) : longest;
+    while (log2 < 63 && (UINT64_C(1) << log2) < longest) log2++;
+    return qn_cost_mul(elems, 16 * log2);
+}
+
 const qn_op qn_op_dft_17 = {
     .name = "DFT",
     .domain = "",
@@ -256,6 +270,7 @@ const qn_op qn_op_dft_17 = {
     .rows = dft_rows,
     .lower = fft_lower,
     .run = dft_run,
+    .cost = fft_cost,
     .kernels = "fft",
 };
 const qn_op qn_op_dft = {
@@ -270,6 +285,7 @@ const qn_op qn_op_dft = {
     .rows = dft_rows,
     .lower = fft_lower,
     .run = dft_run,
+    .cost = fft_cost,
     .kernels = "fft",
 };
 
@@ -370,5 +386,6 @@ const qn_op qn_op_stft = {
     .rows = stft_rows,
     .lower = fft_lower,
     .run = stft_run,
+    .cost = fft_cost,
     .kernels = "fft",
 };

@@ -1,6 +1,7 @@
 /* core/ops/slice.c - Slice: a range with a step along some axes.
  * Spec   ONNX Slice 1 (attributes starts, ends, axes; step 1), 10 on (inputs, steps). A start or end below 0 counts from the end, and
  *        then both are clamped: for a step above 0 to [0, d], below 0 the start to [0, d-1] and the end to [-1, d-1]. */
+#include "core/graph/cost.h"
 #include "core/ops/move.h"
 
 #include "core/base/checked.h"
@@ -283,5 +284,6 @@ const qn_op qn_op_slice = {
     .infer = slice_infer,
     .rows = slice_rows,
     .run = slice_run,
+    .cost = qn_cost_selected,
     .kernels = "move",
 };

@@ -2,6 +2,7 @@
 #include "core/ops/spatial.h"
 
 #include "core/base/checked.h"
+#include "core/graph/cost.h"
 #include "core/ops/linear.h"
 
 #include <inttypes.h>
@@ -268,4 +269,28 @@ qn_status qn_conv_shape_of(const qn_node *n, const qn_tensor *x, const qn_tensor
                             x->dims[1], w->dims[0], w->dims[1], group);
     qn_spatial_shape(&s, x, w->dims[0], group, out, shape);
     return QN_OK;
+}
+
+/* -- work ----------------------------------------------------------------------------------------------------------------- */
+
+uint64_t qn_conv_cost(const qn_tensor *w, const qn_tensor *y)
+{
+    uint64_t taps = 1;
+
+    for (int32_t d = 1; d < w->rank; d++) taps = qn_cost_mul(taps, qn_cost_dim(w, d));
+    return qn_cost_mul(qn_cost_elements(y), taps);
+}
+
+uint64_t qn_spatial_window(const qn_node *n, const qn_tensor *x)
+{
+    int64_t rank;
+    const int64_t *kernel = qn_node_ints(n, "kernel_shape", &rank);
+    uint64_t window = 1;
+
+    for (int64_t d = 0; kernel && d < rank && d < QN_SPATIAL_MAX; d++) {
+        uint64_t in = qn_cost_dim(x, (int32_t)d + 2), k = kernel[d] > 0 ? (uint64_t)kernel[d] : 1;
+
+        window = qn_cost_mul(window, k < in ? k : in);
+    }
+    return window;
 }

@@ -48,4 +48,9 @@ qn_status qn_conv_infer_shape(qn_infer *c, int32_t ix, int32_t iw, int32_t ib, q
 /* The shape of a convolution from real tensors. Fails like qn_conv_infer_shape(). */
 qn_status qn_conv_shape_of(const qn_node *n, const qn_tensor *x, const qn_tensor *w, qn_conv_shape *shape, qn_error *err);
 
+/* Work of a convolution by w [o, c / group, kernel...] to y: each element of y takes all of w for one o. */
+uint64_t qn_conv_cost(const qn_tensor *w, const qn_tensor *y);
+/* Elements of the window that attribute kernel_shape says, no longer in any dimension than x [n, c, in...] is. */
+uint64_t qn_spatial_window(const qn_node *n, const qn_tensor *x);
+
 #endif

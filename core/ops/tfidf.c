@@ -7,6 +7,7 @@
  *        add up; IDF takes the weight of the one met last. As in ONNX Runtime. */
 #include "core/base/checked.h"
 #include "core/base/hash.h"
+#include "core/graph/cost.h"
 #include "core/ops/move.h"
 #include "core/ops/words.h"
 #include "core/tensor/strings.h"
@@ -287,6 +288,17 @@ static qn_status tfidf_run(qn_run *r, qn_error *err)
     return QN_OK;
 }
 
+/* From every item, n-grams of every length at every distance that fits the row. */
+static uint64_t tfidf_cost(const qn_node *n, const qn_tensor *in, const qn_tensor *out)
+{
+    const int64_t skips = qn_node_int(n, "max_skip_count", 0), grams = qn_node_int(n, "max_gram_length", 1);
+    const uint64_t row = qn_cost_dim(&in[0], -1), far = skips > 0 ? qn_cost_add((uint64_t)skips, 1) : 1;
+    uint64_t looks = qn_cost_mul(qn_cost_elements(&in[0]), far < row ? far : row);
+
+    looks = qn_cost_mul(looks, grams > 0 ? (uint64_t)grams : 1);
+    return qn_cost_add(looks, qn_cost_elements(&out[0]));
+}
+
 const qn_op qn_op_tfidf_vectorizer = {
     .name = "TfIdfVectorizer",
     .since = 9,
@@ -298,4 +310,5 @@ const qn_op qn_op_tfidf_vectorizer = {
     .rows = tfidf_rows,
     .lower = tfidf_lower,
     .run = tfidf_run,
+    .cost = tfidf_cost,
 };

@@ -64,6 +64,7 @@ static qn_status keep_result(qn_planner *pl, qn_value_id id, const qn_tensor *t,
 
 qn_status qn_plan_compute(qn_planner *pl, const qn_node *n, const qn_tensor *const *in_const, qn_error *err)
 {
+    qn_eval_budget budget = { .bytes = (size_t)1 << 20, .work = pl->constant_work };
     qn_tensor *in, *out;
     qn_status st = QN_OK;
 
@@ -73,8 +74,9 @@ qn_status qn_plan_compute(qn_planner *pl, const qn_node *n, const qn_tensor *con
     if (!in || !out) return qn_error_set(err, QN_ERR_NOMEM, "plan: constants");
     for (int32_t i = 0; i < n->n_in; i++)
         if (in_const[i]) in[i] = *in_const[i];
-    if (qn_node_eval(pl->rq->graph, n, in, pl->rq->store, pl->rq->cpu, pl->rq->bits, (size_t)1 << 20, out, NULL) != QN_OK)
-        return QN_OK; /* the run will say why, if it comes to it */
+    st = qn_node_eval(pl->rq->graph, n, in, pl->rq->store, pl->rq->cpu, pl->rq->bits, &budget, out, NULL);
+    pl->constant_work = budget.work;
+    if (st != QN_OK) return QN_OK; /* the run will say why, if it comes to it */
     for (int32_t i = 0; i < n->n_out && st == QN_OK; i++)
         if (n->out[i] != QN_NONE && out[i].dtype != QN_DTYPE_NONE) st = keep_result(pl, n->out[i], &out[i], err);
     for (int32_t i = 0; i < n->n_out; i++) qn_tensor_free(&out[i]);

@@ -2,6 +2,7 @@
 #include "core/plan/frame.h"
 
 #include "core/base/checked.h"
+#include "core/graph/cost.h"
 #include "core/graph/infer.h"
 
 #include <inttypes.h>
@@ -204,26 +205,38 @@ static qn_status infer_now(qn_frame *f, const qn_run *r, qn_dims *dims, qn_arena
     return qn_infer_node((qn_graph *)(uintptr_t)f->plan->graph, n, dims, tmp, in, in_known, in_const, out, out_known, err);
 }
 
-/* Shape of an output, and memory when the shape is whole; otherwise the op calls qn_run_output(). */
-static qn_status place_output(qn_frame *f, qn_run *r, int32_t i, const qn_type *t, const qn_dims *dims, qn_error *err)
+/* Output i is placed here: it is a tensor that the plan did not place. */
+static bool is_open(const qn_frame *f, const qn_run *r, int32_t i)
 {
-    qn_value_id id = r->node->out[i];
-    qn_tensor *out = &r->out[i];
-    bool whole = t->rank >= 0 && t->dtype != QN_DTYPE_NONE && t->dtype != QN_STRING;
-    qn_status st;
+    const qn_plan_value *v = r->node->out[i] == QN_NONE ? NULL : &f->plan->values[r->node->out[i]];
 
-    if (id == QN_NONE || f->plan->values[id].home == QN_HOME_ARENA) return QN_OK;
-    if (f->plan->values[id].kind != QN_KIND_TENSOR) return QN_OK; /* the op fills a list */
+    return v && v->home != QN_HOME_ARENA && v->kind == QN_KIND_TENSOR; /* the op fills a list */
+}
+
+/* Dims of an output as inferred, -1 where they are not known. */
+static qn_status shape_output(const qn_frame *f, qn_run *r, int32_t i, const qn_type *t, const qn_dims *dims, qn_error *err)
+{
+    qn_tensor *out = &r->out[i];
+
+    if (!is_open(f, r, i)) return QN_OK;
     if (t->kind != QN_KIND_TENSOR) return qn_error_set(err, QN_ERR_INTERNAL, "output %" PRId32 " was to be a tensor", i);
     *out = (qn_tensor){ .dtype = t->dtype, .rank = t->rank };
-    for (int32_t d = 0; d < t->rank; d++) {
-        if (t->dims[d] != QN_DIM_UNKNOWN && qn_dims_value(dims, t->dims[d], &out->dims[d])) continue;
-        out->dims[d] = -1;
-        whole = false;
-    }
-    if (!whole) return QN_OK;
+    for (int32_t d = 0; d < t->rank; d++)
+        if (t->dims[d] == QN_DIM_UNKNOWN || !qn_dims_value(dims, t->dims[d], &out->dims[d])) out->dims[d] = -1;
+    return QN_OK;
+}
+
+/* Memory for an output whose shape is whole; for others the op calls qn_run_output(). */
+static qn_status place_output(qn_frame *f, qn_run *r, int32_t i, qn_error *err)
+{
+    qn_tensor *out = &r->out[i];
+    qn_status st;
+
+    if (!is_open(f, r, i) || out->rank < 0 || out->dtype == QN_DTYPE_NONE || out->dtype == QN_STRING) return QN_OK;
+    for (int32_t d = 0; d < out->rank; d++)
+        if (out->dims[d] < 0) return QN_OK;
     st = qn_shape_bytes(out->dtype, out->rank, out->dims, &out->bytes, err);
-    return st == QN_OK ? qn_frame_slab(f, id, out->bytes, &out->data, err) : st;
+    return st == QN_OK ? qn_frame_slab(f, r->node->out[i], out->bytes, &out->data, err) : st;
 }
 
 static qn_status shape_outputs(qn_frame *f, qn_run *r, qn_error *err)
@@ -238,7 +251,9 @@ static qn_status shape_outputs(qn_frame *f, qn_run *r, qn_error *err)
     if (st == QN_OK && !out) st = qn_error_set(err, QN_ERR_NOMEM, "types");
     if (st == QN_OK) st = infer_now(f, r, dims, &tmp, out, err);
     if (st == QN_OK) st = qn_dims_status(dims, err);
-    for (int32_t i = 0; i < r->node->n_out && st == QN_OK; i++) st = place_output(f, r, i, &out[i], dims, err);
+    for (int32_t i = 0; i < r->node->n_out && st == QN_OK; i++) st = shape_output(f, r, i, &out[i], dims, err);
+    if (st == QN_OK) st = qn_macs_spend(&f->session->macs, qn_cost_of(r->node, r->in, r->out), f->session->model->limits.run_macs, err);
+    for (int32_t i = 0; i < r->node->n_out && st == QN_OK; i++) st = place_output(f, r, i, err);
     qn_dims_destroy(dims);
     qn_arena_release(&tmp);
     return st;

@@ -3,6 +3,7 @@
 
 #include "core/base/checked.h"
 #include "core/base/fpu.h"
+#include "core/graph/cost.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -168,6 +169,20 @@ static void fill_operands(qn_frame *f, int32_t from, int32_t n)
         f->operands[o] = f->plan->operands[o] == QN_NONE ? (qn_tensor){ .dtype = QN_DTYPE_NONE } : f->values[f->plan->operands[o]];
 }
 
+/* The plan is certified at its capacity; a run is charged for its own rows. Only dynamic steps make a difference of it. */
+static void count_work(qn_frame *f)
+{
+    f->macs = f->plan->macs;
+    if (f->plan->capacity <= 0 || !f->plan->dynamic) return;
+    f->macs = 0;
+    for (int32_t i = 0; i < f->plan->n_steps; i++) {
+        const qn_plan_step *s = &f->plan->steps[i];
+
+        if (!s->dynamic)
+            f->macs = qn_cost_add(f->macs, qn_cost_of(s->node, &f->operands[s->operands], &f->operands[s->operands + s->node->n_in]));
+    }
+}
+
 static qn_status bind_values(qn_frame *f, qn_error *err)
 {
     qn_status st = QN_OK;
@@ -179,6 +194,7 @@ static qn_status bind_values(qn_frame *f, qn_error *err)
     for (int32_t id = 0; id < f->plan->n_values && st == QN_OK; id++) st = bind_value(f, id, err);
     if (st != QN_OK) return st;
     fill_operands(f, 0, f->plan->n_operands);
+    count_work(f);
     f->bound = true;
     return QN_OK;
 }
@@ -323,6 +339,7 @@ static qn_status run_steps(qn_frame *f, qn_error *err)
     bool main = f == f->session->main;
     qn_status st = main ? QN_OK : spend_step(f->session, err);
 
+    if (st == QN_OK) st = qn_macs_spend(&f->session->macs, f->macs, f->session->model->limits.run_macs, err);
     for (int32_t i = 0; i < f->plan->n_steps && st == QN_OK; i++) {
         if (hooks && hooks->cancelled && hooks->cancelled(hooks->user))
             return qn_error_set(err, QN_ERR_CANCELLED, "cancelled before step %" PRId32 " of %" PRId32, i, f->plan->n_steps);

@@ -46,6 +46,7 @@ struct qn_frame {
     qn_value_id *own_inputs;   /* owned, or NULL */
     qn_plan *plan;             /* one reference; NULL before the first run */
     int64_t rows;              /* operands are for this many; only if plan->capacity > 0 */
+    uint64_t macs;             /* of the plan's steps that are not dynamic, for this many rows */
     qn_tensor *asked;          /* [n_inputs] shapes of the last run, data NULL */
     bool bound;                /* operands are right for plan, rows and arena */
     char *arena;
@@ -84,6 +85,7 @@ struct qn_session {
     /* of the run at hand */
     const qn_run_hooks *hooks;
     int64_t steps_left; /* of limits.loop_steps */
+    uint64_t macs;      /* spent of limits.run_macs: by the plan of the main frame, dynamic steps, frames of subgraphs */
     uint64_t serial;    /* see qn_run */
 };
 

@@ -35,8 +35,9 @@ static qn_status report_steps(qn_model *m, const qn_plan *p, qn_step_info *steps
     for (int32_t i = 0; i < p->n_steps; i++) {
         const qn_plan_step *s = &p->steps[i];
 
-        steps[i] =
-            (qn_step_info){ .node = s->node->name, .op = keep_text(m, s->op), .n_params = s->n_params, .weight_bytes = s->weight_bytes };
+        steps[i] = (qn_step_info){
+            .node = s->node->name, .op = keep_text(m, s->op), .n_params = s->n_params, .weight_bytes = s->weight_bytes, .macs = s->macs
+        };
         steps[i].kernel = keep_text(m, s->dynamic ? "chosen at run time" : s->kernel);
         steps[i].why = keep_text(m, s->dynamic ? "a shape depends on data" : s->why);
         if (!steps[i].op || !steps[i].kernel || !steps[i].why) {
@@ -48,24 +49,33 @@ static qn_status report_steps(qn_model *m, const qn_plan *p, qn_step_info *steps
     return st;
 }
 
-qn_status qn_model_steps(qn_model *m, int64_t free_dim, qn_step_info **steps, int32_t *n, qn_error *err)
+/* The plan for the model's declared shapes with free dimensions set to free_dim; one reference. */
+static qn_status default_plan(qn_model *m, int64_t free_dim, qn_plan **out, qn_error *err)
 {
     qn_tensor *shapes = calloc((size_t)m->n_inputs + 1, sizeof *shapes);
-    qn_plan *p = NULL;
     qn_status st = QN_OK;
 
-    *steps = NULL;
-    *n = 0;
+    *out = NULL;
     if (!shapes) return qn_error_set(err, QN_ERR_NOMEM, "model: %" PRId32 " inputs", m->n_inputs);
     if (free_dim < 0)
         st = qn_error_set(err, QN_ERR_INVALID, "free dimensions set to %" PRId64 ", expected 0 or more", free_dim);
     else if (!qn_model_default_shapes(m, free_dim, shapes))
         st = qn_error_set(err, QN_ERR_SHAPE, "an input has no declared rank: the model can be planned only for a request");
-    if (st == QN_OK) st = qn_model_plan(m, shapes, m->rows_independent ? free_dim : -1, 1, &p, err);
-    if (st == QN_OK) {
-        *steps = calloc((size_t)p->n_steps + 1, sizeof **steps);
-        if (!*steps) st = qn_error_set(err, QN_ERR_NOMEM, "model: %" PRId32 " steps", p->n_steps);
-    }
+    if (st == QN_OK) st = qn_model_plan(m, shapes, m->rows_independent ? free_dim : -1, 1, out, err);
+    free(shapes);
+    return st;
+}
+
+qn_status qn_model_steps(qn_model *m, int64_t free_dim, qn_step_info **steps, int32_t *n, qn_error *err)
+{
+    qn_plan *p = NULL;
+    qn_status st = default_plan(m, free_dim, &p, err);
+
+    *steps = NULL;
+    *n = 0;
+    if (st != QN_OK) return st;
+    *steps = calloc((size_t)p->n_steps + 1, sizeof **steps);
+    if (!*steps) st = qn_error_set(err, QN_ERR_NOMEM, "model: %" PRId32 " steps", p->n_steps);
     if (st == QN_OK) st = report_steps(m, p, *steps, err);
     if (st == QN_OK) *n = p->n_steps;
     if (st != QN_OK) {
@@ -73,8 +83,21 @@ qn_status qn_model_steps(qn_model *m, int64_t free_dim, qn_step_info **steps, in
         *steps = NULL;
     }
     qn_plan_unref(p);
-    free(shapes);
     return st;
+}
+
+qn_status qn_model_certify(qn_model *m, int64_t free_dim, qn_certificate *out, qn_error *err)
+{
+    qn_plan *p = NULL;
+    qn_status st = default_plan(m, free_dim, &p, err);
+
+    *out = (qn_certificate){ 0 };
+    if (st != QN_OK) return st;
+    out->macs = p->macs;
+    out->arena_bytes = p->arena_bytes;
+    for (int32_t i = 0; i < p->n_steps; i++) out->n_dynamic += p->steps[i].dynamic;
+    qn_plan_unref(p);
+    return QN_OK;
 }
 
 /* -- ops ------------------------------------------------------------------------------------------------------------------ */

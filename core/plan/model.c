@@ -22,6 +22,7 @@ static qn_limits limits_or_defaults(const qn_limits *l)
     if (!out.n_nodes) out.n_nodes = 100000;
     if (!out.depth) out.depth = 32;
     if (!out.loop_steps) out.loop_steps = 5000000;
+    if (!out.run_macs) out.run_macs = (uint64_t)100 * 1000 * 1000 * 1000 * 1000;
     return out;
 }
 
@@ -176,6 +177,7 @@ static qn_status find_or_make(qn_model *m, const qn_tensor *shapes, int64_t capa
                            .bits = m->bits,
                            .all_values = m->all_values,
                            .arena_limit = m->limits.arena_bytes,
+                           .macs_limit = m->limits.run_macs,
                            .team_size = team_size,
                            .capacity = capacity,
                            .n_inputs = m->n_inputs,
@@ -227,6 +229,7 @@ qn_status qn_model_plan_sub(qn_model *m, const qn_graph *g, int32_t n, const qn_
                            .cpu = m->cpu,
                            .bits = m->bits,
                            .arena_limit = m->limits.arena_bytes,
+                           .macs_limit = m->limits.run_macs,
                            .team_size = team_size,
                            .n_inputs = n,
                            .inputs = ids,

@@ -48,6 +48,8 @@ qn_status qn_lower_blob(qn_lower *lo, qn_weight *w, const char *form, size_t byt
     return QN_OK;
 }
 
+#define CONSTANT_WORK (UINT64_C(1) << 28) /* of all constants of a plan: made while a request waits */
+
 /* -- the plan ------------------------------------------------------------------------------------------------------------- */
 
 static qn_status plan_create(const qn_plan_request *rq, qn_plan **out, qn_error *err)
@@ -83,7 +85,7 @@ static qn_status planner_init(qn_planner *pl, const qn_plan_request *rq, qn_plan
     size_t n_values = (size_t)rq->graph->n_values, n_nodes = (size_t)rq->graph->n_nodes;
     qn_status st;
 
-    *pl = (qn_planner){ .rq = rq, .plan = p, .rows = QN_DIM_UNKNOWN, .batch_free = true };
+    *pl = (qn_planner){ .rq = rq, .plan = p, .rows = QN_DIM_UNKNOWN, .batch_free = true, .constant_work = CONSTANT_WORK };
     qn_arena_init(&pl->tmp, 0);
     st = qn_dims_create(&pl->dims, err);
     if (st != QN_OK) return st;
@@ -116,6 +118,7 @@ qn_status qn_plan_make(const qn_plan_request *rq, qn_plan **out, bool *batch_fre
         }
     }
     if (st == QN_OK) st = qn_plan_roles(&pl, err);
+    if (st == QN_OK) st = qn_plan_certify(&pl, err);
     if (st == QN_OK) st = qn_plan_lower(&pl, err);
     if (st == QN_OK) st = qn_plan_place(&pl, err);
     if (st == QN_OK) {

@@ -3,6 +3,7 @@
  *   types.c  shapes of every value: numbers, or c0 + c1 * rows when the batch is free up to a capacity
  *   constants.c  what of the graph needs no data once the shapes are numbers
  *   steps.c  which nodes run: none for what inference knows already, for views, for what nobody reads
+ *   work.c   what that costs: refused here if it is beyond the limit
  *   place.c  which buffer a value lives in, and where that lies in the arena
  *   plan.c   the three in order, kernels chosen by each op's lower, references
  *   cache.c  plans of one model by key, least recently used first out
@@ -62,6 +63,7 @@ typedef struct qn_plan_step {
     uint64_t skip_in;
     int64_t n_params;
     uint64_t weight_bytes;
+    uint64_t macs; /* at capacity; 0 for a dynamic step, which is counted when it runs */
 } qn_plan_step;
 
 /* Packed weights that somebody keeps. */
@@ -98,6 +100,7 @@ struct qn_plan {
     bool dynamic;   /* some step is */
     bool has_items; /* some value is no tensor */
     size_t arena_bytes;
+    uint64_t macs;        /* of all steps that are not dynamic, at capacity */
     uint64_t dense_bytes; /* weights read dense */
     /* links of the model's cache, guarded by its lock */
     struct qn_plan *newer, *older;
@@ -110,7 +113,7 @@ typedef struct qn_plan_request {
     unsigned cpu;
     qn_bits bits;
     bool all_values;
-    uint64_t arena_limit;
+    uint64_t arena_limit, macs_limit;
     int team_size;
     int64_t capacity; /* 0: exact shapes */
     qn_plan_key key;
@@ -121,7 +124,7 @@ typedef struct qn_plan_request {
 
 /* Make a plan with one reference.
  *  batch_free  set to false, with QN_OK and *out NULL, when capacity > 0 and some shape is not c0 + c1 * rows: ask again with exact shapes.
- *  Fails with QN_ERR_LIMIT (arena), QN_ERR_UNSUPPORTED, QN_ERR_SHAPE, QN_ERR_DTYPE, QN_ERR_INVALID, QN_ERR_RANGE, QN_ERR_NOMEM, QN_ERR_IO. */
+ *  Fails with QN_ERR_LIMIT (arena, multiply-adds), QN_ERR_UNSUPPORTED, QN_ERR_SHAPE, QN_ERR_DTYPE, QN_ERR_INVALID, QN_ERR_RANGE, QN_ERR_NOMEM, QN_ERR_IO. */
 qn_status qn_plan_make(const qn_plan_request *rq, qn_plan **out, bool *batch_free, qn_error *err);
 qn_plan *qn_plan_ref(qn_plan *p);
 void qn_plan_unref(qn_plan *p); /* NULL allowed */
@@ -148,15 +151,17 @@ typedef struct qn_planner {
     uint8_t *role;    /* [n_nodes] QN_ROLE_* */
     int32_t *buffer;  /* [n_values] buffer the value lives in, or -1 */
     bool batch_free;
+    uint64_t constant_work; /* that constants.c may still do */
 } qn_planner;
 
 /* What becomes of a node. DROP: nothing to do for it. */
 enum { QN_ROLE_DROP = 0, QN_ROLE_RUN, QN_ROLE_DYNAMIC, QN_ROLE_VIEW };
 
-qn_status qn_plan_types(qn_planner *pl, qn_error *err); /* types.c */
-qn_status qn_plan_roles(qn_planner *pl, qn_error *err); /* steps.c: roles, then plan->steps and lifetimes */
-qn_status qn_plan_lower(qn_planner *pl, qn_error *err); /* steps.c: kernels, packed and dense weights */
-qn_status qn_plan_place(qn_planner *pl, qn_error *err); /* place.c */
+qn_status qn_plan_types(qn_planner *pl, qn_error *err);   /* types.c */
+qn_status qn_plan_roles(qn_planner *pl, qn_error *err);   /* steps.c: roles, then plan->steps and lifetimes */
+qn_status qn_plan_certify(qn_planner *pl, qn_error *err); /* work.c: what the steps cost, before anything is packed or placed */
+qn_status qn_plan_lower(qn_planner *pl, qn_error *err);   /* steps.c: kernels, packed and dense weights */
+qn_status qn_plan_place(qn_planner *pl, qn_error *err);   /* place.c */
 
 /* The dense tensor of the constant v, for inference: small integers, or anything tiny; NULL for others. Fails like qn_weight_dense(). */
 qn_status qn_plan_small_const(const qn_plan_request *rq, qn_plan_value *v, qn_value_id id, const qn_tensor **out, qn_error *err);
@@ -166,6 +171,10 @@ qn_status qn_plan_small_const(const qn_plan_request *rq, qn_plan_value *v, qn_va
 qn_status qn_plan_compute(qn_planner *pl, const qn_node *n, const qn_tensor *const *in_const, qn_error *err);
 /* A tensor of the elements that inference knows as numbers of value id, in pl->tmp; NULL if some is not a number. */
 qn_status qn_plan_known_tensor(qn_planner *pl, qn_value_id id, const qn_tensor **out, qn_error *err);
+
+/* Add `macs` to *spent, the multiply-adds of a run so far. Fails with QN_ERR_LIMIT: more than `limit`; the message says what was added,
+ * what it came to and the limit, the caller says where. */
+qn_status qn_macs_spend(uint64_t *spent, uint64_t macs, uint64_t limit, qn_error *err);
 
 /* "node NAME (Op)" for messages, cut to fit. */
 const char *qn_node_label(const qn_node *n, char *buf, size_t cap);

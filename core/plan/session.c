@@ -162,6 +162,7 @@ static qn_status run_main(qn_session *s, const qn_tensor *inputs, const qn_run_h
 
     s->hooks = hooks;
     s->steps_left = s->model->limits.loop_steps;
+    s->macs = 0;
     s->serial++;
     if (st == QN_OK) {
         fpu = qn_fpu_enter();
@@ -232,9 +233,13 @@ void qn_session_step(const qn_session *s, int32_t step, qn_step_info *out)
     *out = (qn_step_info){ .node = "", .op = "", .kernel = "", .why = "" };
     if (!plan || step < 0 || step >= plan->n_steps) return;
     p = &plan->steps[step];
-    *out = (qn_step_info){
-        .node = p->node->name, .op = p->op, .kernel = p->kernel, .why = p->why, .n_params = p->n_params, .weight_bytes = p->weight_bytes
-    };
+    *out = (qn_step_info){ .node = p->node->name,
+                           .op = p->op,
+                           .kernel = p->kernel,
+                           .why = p->why,
+                           .n_params = p->n_params,
+                           .weight_bytes = p->weight_bytes,
+                           .macs = p->macs };
     if (p->dynamic && s->main->dynamics[step].lowered) {
         out->kernel = s->main->dynamics[step].kernel;
         out->why = s->main->dynamics[step].why;

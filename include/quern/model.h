@@ -26,6 +26,7 @@ typedef struct qn_limits {
     int64_t n_nodes;       /* nodes, subgraphs included; default 100000 */
     int32_t depth;         /* nesting of protobuf messages and subgraphs; default 32 */
     int64_t loop_steps;    /* steps of subgraphs (If, Loop, Scan) in one run; default 5000000 */
+    uint64_t run_macs;     /* multiply-adds of one run (elements moved, where an op has none); default 10^14: half an hour of one core */
 } qn_limits;
 
 typedef enum qn_bits {
@@ -102,11 +103,22 @@ typedef struct qn_step_info {
     const char *why;    /* why not a better kernel, or "" */
     int64_t n_params;   /* weights it reads */
     uint64_t weight_bytes;
+    uint64_t macs; /* multiply-adds of one run; 0 where sizes are known only when it runs */
 } qn_step_info;
 
 /** Plan with every free dimension set to `free_dim` (1 is usual) and report its steps.
  *  *steps is an array of *n the caller frees with free(); the strings in it live as long as the model. */
 qn_status qn_model_steps(qn_model *model, int64_t free_dim, qn_step_info **steps, int32_t *n, qn_error *err);
+
+/** What a run takes, from shapes alone: qn_limits refuses what is beyond them before anything is allocated. */
+typedef struct qn_certificate {
+    uint64_t macs;        /* multiply-adds, or elements moved where an op has none */
+    uint64_t arena_bytes; /* working memory: activations and scratch */
+    int32_t n_dynamic;    /* steps whose sizes depend on data, If, Loop and Scan among them: metered while they run, not counted here */
+} qn_certificate;
+
+/** The certificate with every free dimension set to `free_dim`. Fails with QN_ERR_LIMIT, or as qn_model_steps() does. */
+qn_status qn_model_certify(qn_model *model, int64_t free_dim, qn_certificate *out, qn_error *err);
 
 /** Counts for `quern inspect`: parameters (elements of initializers), bytes in the file and bytes as held, by form. */
 typedef struct qn_model_stats {

@@ -14,14 +14,14 @@
 
 #define MAX_NODE_BYTES  ((size_t)16 << 20)  /* of one node's outputs */
 #define MAX_TOTAL_BYTES ((size_t)256 << 20) /* of all */
-#define MAX_NODE_WORK   (INT64_C(1) << 31)  /* elements touched; multiply-adds of a contraction */
-#define MAX_TOTAL_WORK  (INT64_C(1) << 33)
+#define MAX_NODE_WORK   (UINT64_C(1) << 31) /* as core/graph/cost.h counts */
+#define MAX_TOTAL_WORK  (UINT64_C(1) << 33)
 
 typedef struct folder {
     qn_pass *p;
     bool keep_dq;
     size_t bytes_left;
-    int64_t work_left;
+    uint64_t work_left;
 } folder;
 
 /* -- known integers ------------------------------------------------------------------------------------------------------- */
@@ -92,32 +92,6 @@ static bool all_const(const qn_pass *p, const qn_node *n)
     return true;
 }
 
-/* Work of running n, by what its inputs and output say; INT64_MAX if that does not fit. */
-static int64_t work_of(const qn_pass *p, const qn_node *n)
-{
-    int64_t work = 0, k = 1;
-    const qn_type *out = n->out[0] == QN_NONE ? NULL : qn_pass_type(p, n->out[0]);
-    bool contraction = n->n_in > 1 && n->op->kernels && (strstr(n->op->kernels, "gemm") || strstr(n->op->kernels, "conv"));
-
-    if (strstr(n->op_type, "Pool")) return INT64_MAX; /* its work is in an attribute; nobody pools a constant for a reason */
-    for (int32_t i = 0; i < n->n_in; i++) {
-        qn_tensor t;
-
-        if (n->in[i] == QN_NONE) continue;
-        qn_weight_shape(p->g->values[n->in[i]].weight, &t);
-        if (!qn_i64_add(work, qn_tensor_count(&t), &work)) return INT64_MAX;
-    }
-    if (contraction || qn_pass_is(n, "Conv") || qn_pass_is(n, "MatMul") || qn_pass_is(n, "Gemm") || qn_pass_is(n, "Einsum")) {
-        for (int32_t d = 0; out && d < out->rank; d++) { /* each output element may read a row of every input */
-            int64_t v = qn_pass_dim(p, n->out[0], d);
-
-            if (v > 0 && d == out->rank - 1) k = v;
-        }
-        if (!qn_i64_mul(work, k, &work)) return INT64_MAX;
-    }
-    return work;
-}
-
 static void free_inputs(qn_tensor *in, void **own, int32_t n)
 {
     for (int32_t i = 0; own && i < n; i++) free(own[i]);
@@ -171,7 +145,8 @@ static qn_status run_node(folder *f, qn_node_id id, qn_error *err)
 {
     qn_pass *p = f->p;
     qn_node *n = &p->g->nodes[id];
-    size_t limit = f->bytes_left < MAX_NODE_BYTES ? f->bytes_left : MAX_NODE_BYTES;
+    const uint64_t work = f->work_left < MAX_NODE_WORK ? f->work_left : MAX_NODE_WORK;
+    qn_eval_budget budget = { .bytes = f->bytes_left < MAX_NODE_BYTES ? f->bytes_left : MAX_NODE_BYTES, .work = work };
     qn_tensor *in = calloc((size_t)n->n_in + 1, sizeof *in), *out = calloc((size_t)n->n_out + 1, sizeof *out);
     void **own = calloc((size_t)n->n_in + 1, sizeof *own);
     qn_status st;
@@ -181,8 +156,9 @@ static qn_status run_node(folder *f, qn_node_id id, qn_error *err)
         goto done;
     }
     st = load_inputs(p, n, in, own, err); /* a file that cannot be read is an error, an op that will not run is not */
-    if (st != QN_OK || qn_node_eval(p->g, n, in, p->store, p->cpu, p->bits, limit, out, NULL) != QN_OK) goto done;
-    st = adopt(f, id, out, err);
+    if (st != QN_OK) goto done;
+    if (qn_node_eval(p->g, n, in, p->store, p->cpu, p->bits, &budget, out, NULL) == QN_OK) st = adopt(f, id, out, err);
+    f->work_left -= work - budget.work;
     for (int32_t i = 0; i < n->n_out; i++) qn_tensor_free(&out[i]);
 done:
     free_inputs(in, own, n->n_in);
@@ -210,15 +186,11 @@ static qn_status fold_one(folder *f, qn_node_id id, qn_error *err)
 {
     qn_node *n = &f->p->g->nodes[id];
     bool done = false;
-    int64_t work;
     qn_status st = open_ended(f->p, n) ? qn_inferer_node(&f->p->infer, id, err) : QN_OK;
 
     if (st == QN_OK) st = fold_known(f, id, &done, err);
     if (st != QN_OK || done || n->n_out < 1 || !n->op->run || (n->op->flags & QN_OP_RANDOM) || !all_const(f->p, n)) return st;
     if (f->keep_dq && feeds_quantized_op(f->p, n)) return QN_OK;
-    work = work_of(f->p, n);
-    if (work > MAX_NODE_WORK || work > f->work_left) return QN_OK;
-    f->work_left -= work;
     return run_node(f, id, err);
 }
 

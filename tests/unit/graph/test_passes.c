@@ -553,14 +553,16 @@ static void a_node_runs_alone(void **state)
     (void)state;
     op(g, 13, "Add", "a,b", "y", 0);
     g->nodes[0].op = &fake_add;
-    assert_int_equal(qn_node_eval(g, &g->nodes[0], in, NULL, 0, QN_BITS_EXACT, 1 << 20, out, NULL), QN_OK);
+    assert_int_equal(qn_node_eval(g, &g->nodes[0], in, NULL, 0, QN_BITS_EXACT, &(qn_eval_budget){ 1 << 20, 1000 }, out, NULL), QN_OK);
     assert_float_equal(((float *)out[0].data)[1], 22, 0);
     qn_tensor_free(&out[0]);
-    assert_int_equal(qn_node_eval(g, &g->nodes[0], in, NULL, 0, QN_BITS_EXACT, 7, out, NULL), QN_ERR_LIMIT);
+    assert_int_equal(qn_node_eval(g, &g->nodes[0], in, NULL, 0, QN_BITS_EXACT, &(qn_eval_budget){ 7, 1000 }, out, NULL), QN_ERR_LIMIT);
     in[1].dims[0] = 3;
-    assert_int_equal(qn_node_eval(g, &g->nodes[0], in, NULL, 0, QN_BITS_EXACT, 1 << 20, out, NULL), QN_ERR_SHAPE);
+    assert_int_equal(qn_node_eval(g, &g->nodes[0], in, NULL, 0, QN_BITS_EXACT, &(qn_eval_budget){ 1 << 20, 1000 }, out, NULL),
+                     QN_ERR_SHAPE);
     g->nodes[0].op = &fake_sub; /* no run */
-    assert_int_equal(qn_node_eval(g, &g->nodes[0], in, NULL, 0, QN_BITS_EXACT, 1 << 20, out, NULL), QN_ERR_UNSUPPORTED);
+    assert_int_equal(qn_node_eval(g, &g->nodes[0], in, NULL, 0, QN_BITS_EXACT, &(qn_eval_budget){ 1 << 20, 1000 }, out, NULL),
+                     QN_ERR_UNSUPPORTED);
     qn_graph_destroy(g);
 }
 
