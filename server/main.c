@@ -333,7 +333,9 @@ static qn_status start_models(daemon_state *d, qn_error *err)
     r.n_workers = b.n_workers;
     r.limits = (qn_limits){ .file_bytes = (uint64_t)c->file_bytes,
                             .weight_bytes = (uint64_t)c->weight_bytes,
-                            .arena_bytes = (uint64_t)c->arena_bytes };
+                            .arena_bytes = (uint64_t)c->arena_bytes,
+                            .run_macs = (uint64_t)c->run_macs,
+                            .loop_steps = c->loop_steps };
     qn_config_model_defaults(c, &r.defaults);
     st = qn_store_create(&d->app.store, err);
     r.store = d->app.store;

@@ -18,6 +18,7 @@ typedef struct report {
     int32_t n_ops;
     qn_step_info *steps; /* NULL: the model cannot be planned without a request */
     int32_t n_steps;
+    qn_certificate certificate; /* of one run; with the steps */
     qn_error why_no_steps;
 } report;
 
@@ -46,10 +47,20 @@ static json_t *json_steps(const report *r)
     for (int32_t i = 0; i < r->n_steps; i++) {
         const qn_step_info *s = &r->steps[i];
 
-        json_array_append_new(a, json_pack("{s:s, s:s, s:s, s:s, s:I, s:I}", "node", s->node, "op", s->op, "kernel", s->kernel, "why",
-                                           s->why, "parameters", (json_int_t)s->n_params, "weight_bytes", (json_int_t)s->weight_bytes));
+        json_array_append_new(a, json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:I}", "node", s->node, "op", s->op, "kernel", s->kernel, "why",
+                                           s->why, "parameters", (json_int_t)s->n_params, "weight_bytes", (json_int_t)s->weight_bytes,
+                                           "multiply_adds", (json_int_t)s->macs));
     }
     return a;
+}
+
+/* What the declared shapes take, free dimensions set to 1. */
+static json_t *json_certificate(const report *r)
+{
+    const qn_certificate *c = &r->certificate;
+
+    return json_pack("{s:I, s:I, s:i}", "multiply_adds", (json_int_t)c->macs, "arena_bytes", (json_int_t)c->arena_bytes, "steps_metered",
+                     (int)c->n_dynamic);
 }
 
 static json_t *json_report(const qn_cli_options *o, const report *r)
@@ -60,12 +71,13 @@ static json_t *json_report(const qn_cli_options *o, const report *r)
     for (int32_t i = 0; i < qn_model_n_inputs(r->model); i++) json_array_append_new(inputs, json_port(qn_model_input(r->model, i)));
     for (int32_t i = 0; i < qn_model_n_outputs(r->model); i++) json_array_append_new(outputs, json_port(qn_model_output(r->model, i)));
     for (int32_t i = 0; i < r->n_ops; i++) json_object_set_new(ops, r->ops[i].op, json_integer(r->ops[i].n_nodes));
-    return json_pack("{s:s, s:s, s:I, s:s, s:b, s:o, s:o, s:o, s:I, s:{s:I, s:I, s:I}, s:{s:I, s:I, s:I}, s:o, s:s}", "model", o->model,
-                     "sha256", qn_model_digest(r->model), "opset", (json_int_t)s->opset, "isa", qn_cpu_name(o->cpu), "rows_independent",
-                     (int)qn_model_rows_independent(r->model), "inputs", inputs, "outputs", outputs, "ops", ops, "parameters",
-                     (json_int_t)s->n_params, "nodes", "file", (json_int_t)s->n_nodes_import, "canonical", (json_int_t)s->n_nodes_canonical,
-                     "lowered", (json_int_t)s->n_nodes_lowered, "bytes", "file", (json_int_t)s->file_bytes, "weights_as_written",
-                     (json_int_t)s->import_bytes, "weights_as_held", (json_int_t)s->held_bytes, "steps",
+    return json_pack("{s:s, s:s, s:I, s:s, s:b, s:o, s:o, s:o, s:I, s:{s:I, s:I, s:I}, s:{s:I, s:I, s:I}, s:o, s:o, s:s}", "model",
+                     o->model, "sha256", qn_model_digest(r->model), "opset", (json_int_t)s->opset, "isa", qn_cpu_name(o->cpu),
+                     "rows_independent", (int)qn_model_rows_independent(r->model), "inputs", inputs, "outputs", outputs, "ops", ops,
+                     "parameters", (json_int_t)s->n_params, "nodes", "file", (json_int_t)s->n_nodes_import, "canonical",
+                     (json_int_t)s->n_nodes_canonical, "lowered", (json_int_t)s->n_nodes_lowered, "bytes", "file",
+                     (json_int_t)s->file_bytes, "weights_as_written", (json_int_t)s->import_bytes, "weights_as_held",
+                     (json_int_t)s->held_bytes, "run", r->steps ? json_certificate(r) : json_null(), "steps",
                      r->steps ? json_steps(r) : json_null(), "why_no_steps", r->steps ? "" : r->why_no_steps.message);
 }
 
@@ -119,11 +131,15 @@ static void print_text(const qn_cli_options *o, const report *r)
         printf("\nsteps    none without a request: %s\n", r->why_no_steps.message);
         return;
     }
-    printf("\n\n%-24s %-24s %12s  %s\n", "op", "kernel", "weight bytes", "node");
+    printf("\nrun      %" PRIu64 " multiply-adds, %" PRIu64 " bytes of working memory; free dimensions 1", r->certificate.macs,
+           r->certificate.arena_bytes);
+    if (r->certificate.n_dynamic > 0) printf("; %" PRId32 " steps are metered when they run", r->certificate.n_dynamic);
+    printf("\n\n%-24s %-24s %12s %15s  %s\n", "op", "kernel", "weight bytes", "multiply-adds", "node");
     for (int32_t i = 0; i < r->n_steps; i++) {
         const qn_step_info *p = &r->steps[i];
 
-        printf("%-24s %-24s %12" PRIu64 "  %s%s%s\n", p->op, p->kernel, p->weight_bytes, p->node, p->why[0] ? "   - " : "", p->why);
+        printf("%-24s %-24s %12" PRIu64 " %15" PRIu64 "  %s%s%s\n", p->op, p->kernel, p->weight_bytes, p->macs, p->node,
+               p->why[0] ? "   - " : "", p->why);
     }
 }
 
@@ -135,7 +151,8 @@ static int inspect(const qn_cli_options *o, qn_model *m)
     qn_error err = { 0 };
     int code = QN_EXIT_OK;
 
-    qn_model_steps(m, 1, &r.steps, &r.n_steps, &r.why_no_steps); /* a model that needs a request has none: said, not fatal */
+    if (qn_model_certify(m, 1, &r.certificate, &r.why_no_steps) == QN_OK)
+        qn_model_steps(m, 1, &r.steps, &r.n_steps, &r.why_no_steps); /* a model that needs a request has none: said, not fatal */
     if (qn_model_op_counts(m, &r.ops, &r.n_ops, &err) != QN_OK) {
         code = qn_cli_fail(o, o->model, &err);
     } else {

@@ -19,7 +19,7 @@ typedef struct qn_config {
     char models_dir[QN_SETTING_TEXT_MAX];
     int64_t workers, team_threads; /* 0: by the number of CPUs */
     int64_t isa;                   /* 0: auto, else the index of "auto|scalar|avx2|avx512|vnni" */
-    int64_t file_bytes, weight_bytes, arena_bytes;
+    int64_t file_bytes, weight_bytes, arena_bytes, run_macs, loop_steps;
     int64_t max_batch_rows, max_queue_delay_us, max_queued, bits; /* models.defaults */
     int64_t log_level, log_requests;
 } qn_config;

@@ -26,20 +26,35 @@ static const char *digits(const char *text, int64_t *out)
     return p == text ? NULL : p;
 }
 
+/* What may follow a number: name[u] stands for step to the power of u. */
+typedef struct units {
+    int64_t step;
+    int n;
+    const char *name[5];
+    const char *like; /* for messages */
+} units;
+
+static const units *units_of(qn_setting_type type)
+{
+    static const units none = { 1, 1, { "" }, "" };
+    static const units bytes = { 1024, 4, { "", "KiB", "MiB", "GiB" }, " of bytes like 1048576, 64MiB or 1GiB" };
+    static const units counts = { 1000, 5, { "", "K", "M", "G", "T" }, " like 500000, 20G or 100T" };
+
+    return type == QN_SETTING_BYTES ? &bytes : type == QN_SETTING_COUNT ? &counts : &none;
+}
+
 static qn_status parse_int(const qn_setting *row, const char *text, int64_t *out, qn_error *err)
 {
-    static const struct {
-        const char *name;
-        int64_t factor;
-    } units[] = { { "", 1 }, { "KiB", 1024 }, { "MiB", 1024 * 1024 }, { "GiB", 1024 * 1024 * 1024 } };
-    int64_t v = 0;
+    const units *known = units_of(row->type);
+    int64_t v = 0, factor = 1;
     const char *rest = digits(text, &v);
-    size_t n_units = row->type == QN_SETTING_BYTES ? 4 : 1, u = 0;
+    int u = 0;
 
-    while (rest && u < n_units && strcmp(rest, units[u].name) != 0) u++;
-    if (!rest || u == n_units || !qn_i64_mul(v, units[u].factor, &v))
-        return qn_error_set(err, QN_ERR_INVALID, "%s: '%.40s' is not a number%s", row->key, text,
-                            row->type == QN_SETTING_BYTES ? " of bytes like 1048576, 64MiB or 1GiB" : "");
+    while (rest && u < known->n && strcmp(rest, known->name[u]) != 0) u++;
+    for (int i = 0; i < u && rest; i++)
+        if (!qn_i64_mul(factor, known->step, &factor)) rest = NULL;
+    if (!rest || u == known->n || !qn_i64_mul(v, factor, &v))
+        return qn_error_set(err, QN_ERR_INVALID, "%s: '%.40s' is not a number%s", row->key, text, known->like);
     if (v < row->min || v > row->max)
         return qn_error_set(err, QN_ERR_RANGE, "%s: %" PRId64 " is outside %" PRId64 "..%" PRId64, row->key, v, row->min, row->max);
     *out = v;
@@ -99,6 +114,7 @@ qn_status qn_setting_parse(const qn_setting *row, const char *text, void *base, 
 
     switch (row->type) {
     case QN_SETTING_INT:
+    case QN_SETTING_COUNT:
     case QN_SETTING_BYTES: return parse_int(row, text, field, err);
     case QN_SETTING_TEXT: return parse_text(row, text, field, err);
     case QN_SETTING_CHOICE: return parse_choice(row, text, field, err);
@@ -120,14 +136,15 @@ void qn_setting_print(const qn_setting *row, const void *base, qn_buf *out)
     const void *field = (const char *)base + row->offset;
 
     switch (row->type) {
-    case QN_SETTING_INT: qn_buf_printf(out, "%" PRId64, *(const int64_t *)field); break;
+    case QN_SETTING_INT:
+    case QN_SETTING_COUNT:
     case QN_SETTING_BYTES: {
-        static const char *const unit[] = { "", "KiB", "MiB", "GiB" };
+        const units *known = units_of(row->type);
         int64_t v = *(const int64_t *)field;
         int u = 0;
 
-        for (; u < 3 && v != 0 && v % 1024 == 0; u++) v /= 1024;
-        qn_buf_printf(out, "%" PRId64 "%s", v, unit[u]);
+        for (; u < known->n - 1 && v != 0 && v % known->step == 0; u++) v /= known->step;
+        qn_buf_printf(out, "%" PRId64 "%s", v, known->name[u]);
         break;
     }
     case QN_SETTING_TEXT: qn_buf_puts(out, field); break;

@@ -13,6 +13,7 @@
 typedef enum qn_setting_type {
     QN_SETTING_INT,    /* int64_t, decimal */
     QN_SETTING_BYTES,  /* int64_t, decimal, optionally followed by KiB, MiB, GiB */
+    QN_SETTING_COUNT,  /* int64_t, decimal, optionally followed by K, M, G, T: thousands, millions, .. */
     QN_SETTING_TEXT,   /* char[QN_SETTING_TEXT_MAX], min..max bytes */
     QN_SETTING_CHOICE, /* int64_t: index into `choices` */
     QN_SETTING_LIST,   /* qn_text_list, min..max entries of 1..QN_SETTING_TEXT_MAX-1 bytes */
