@@ -1,6 +1,7 @@
 """Models that ask for too much, or for what makes no sense: each is refused, at load or when it runs, with a message that names the node, in
-two seconds, in bounded memory. The classes are graphs, attributes, indexes and resources; sizes come once from an initializer, where they
+two seconds, in bounded memory. The classes are graphs, attributes, indexes, weights and resources (bytes and multiply-adds); sizes come once from an initializer, where they
 are known at load, and once as an input of the run."""
+import json
 import os
 import resource
 import subprocess
@@ -11,14 +12,14 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from harness import QUERN, main
+from harness import QUERN, Daemon, main
 
 MIN, MAX = -(1 << 63), (1 << 63) - 1
 SANITIZED = "asan" in QUERN or "tsan" in QUERN
 SECONDS, MIB = (20, 2048) if SANITIZED else (2, 256)
 X = np.ones((3, 4), np.float32)
 IMAGE = np.ones((1, 1, 5, 5), np.float32)
-work = tempfile.TemporaryDirectory(prefix="quern-refusals-")
+work_folder = tempfile.TemporaryDirectory(prefix="quern-refusals-")
 node = helper.make_node
 cases = []
 
@@ -77,6 +78,24 @@ def shapes():
     case("resources", "Concat that doubles 60 times", chain, x=Input(X))
     case("resources", "MatMul of a column and a row", [node("MatMul", ["a", "b"], ["y"])],
          a=Input(np.ones((1 << 17, 1), np.float32), ["n", 1]), b=Input(np.ones((1, 1 << 17), np.float32), [1, "m"]))
+
+
+def work():
+    """A few bytes of model and of memory that would take hours: known at load where sizes are, else before the step runs."""
+    def of(what, nodes, sizes, constants=()):
+        known_and_given("resources", what, [node("ConstantOfShape", [k], ["big_" + k]) for k in sizes] + nodes, sizes, constants)
+
+    image, kernel = [1, 1, 4096, 4096], [1, 1, 3001, 3001]  # 2^24 places of 9 million each
+    of("Conv of 3001 x 3001", [node("Conv", ["big_x", "big_w"], ["y"], pads=[1500] * 4)], {"x": image, "w": kernel})
+    of("ConvTranspose of 3001 x 3001", [node("ConvTranspose", ["big_x", "big_w"], ["y"], pads=[1500] * 4)], {"x": image, "w": kernel})
+    of("MaxPool of 3001 x 3001", [node("MaxPool", ["big_x"], ["y"], kernel_shape=[3001, 3001], pads=[1500] * 4)], {"x": image})
+    of("NonMaxSuppression of 2^22 boxes", [node("NonMaxSuppression", ["big_b", "big_s", "n"], ["y"])], {"b": [1, 1 << 22, 4], "s": [1, 8, 1 << 22]},
+       [ints("n", 1 << 22)])
+    of("LSTM of 2^23 steps", [node("LSTM", ["big_x", "big_w", "big_r"], ["", "y"], hidden_size=2048)],
+       {"x": [1 << 23, 1, 1], "w": [1, 8192, 1], "r": [1, 8192, 2048]})
+    body = helper.make_graph([node("Identity", ["go"], ["on"]), node("Conv", ["v", "big_w"], ["u"], pads=[1500] * 4)], "body",
+                             [onnx.ValueInfoProto(name=k) for k in ("i", "go", "v")], [onnx.ValueInfoProto(name=k) for k in ("on", "u")])
+    of("a Loop over a Conv of 3001 x 3001", [node("Loop", ["n", "", "big_x"], ["y"], body=body)], {"x": image, "w": kernel}, [ints("n", MAX)])
 
 
 def attributes():
@@ -149,6 +168,35 @@ def weights():
         case("weights", what, [node("Add", ["x", "w"], ["y"])], [TensorProto(name="w", data_type=TensorProto.FLOAT, **fields)], False, x=Input(X))
 
 
+def sparse_tensors():
+    """Each lie as an initializer and as the value of a Constant; the first two are none, and say where the values go."""
+    def of(indices, shape=None, dims=(2, 4), values=(1, 2, 3)):
+        index = helper.make_tensor("", TensorProto.INT64, [len(indices)] if shape is None else shape, indices)
+        return onnx.SparseTensorProto(values=floats("w", list(values)), indices=index, dims=list(dims))
+
+    yield "nothing", of([1, 5, 7]), [1, 5, 7]
+    yield "nothing", of([0, 0, 0, 3, 1, 2], [3, 2]), [0, 3, 6]
+    for what, indices in {"behind the end": [1, 5, 8], "below 0": [-1, 5, 6], "INT64_MIN": [MIN, 1, 2], "INT64_MAX": [1, 2, MAX]}.items():
+        yield what, of(indices), "outside its dims"
+    for what, indices in {"a column behind the end": [0, 0, 0, 4, 1, 0], "a row behind the end": [0, 0, 1, 0, 2, 0], "a row of INT64_MAX": [MAX, 0, 0, 0, 0, 1]}.items():
+        yield what, of(indices, [3, 2]), "outside its dims"
+    yield "unsorted", of([5, 1, 6]), "not ascending"
+    yield "a duplicate", of([1, 1, 6]), "not ascending"
+    yield "unsorted pairs", of([1, 0, 0, 0, 1, 1], [3, 2]), "not ascending"
+    yield "a duplicate pair", of([0, 1, 0, 1, 1, 1], [3, 2]), "not ascending"
+    yield "indices of rank 3", of([1, 5, 7], [3, 1, 1]), "indices of a sparse tensor have shape"
+    yield "indices of rank 0", of([1], []), "indices of a sparse tensor have shape"
+    yield "triples for two dims", of([0] * 9, [3, 3]), "indices of a sparse tensor have shape"
+    yield "fewer indices than values", of([1, 5]), "indices of a sparse tensor have shape"
+    yield "dims that wrap", of([0, 1, 2], dims=(1 << 40, 1 << 40)), "sparse tensor 'w'"
+    yield "dims that wrap to 0", of([0, 1, 2], dims=(1 << 32, 1 << 32)), "sparse tensor 'w'"
+    yield "dims of 4 TiB", of([0, 1, 2], dims=(1 << 40,)), "weight_bytes"
+    yield "a dimension below 0", of([0, 1, 2], dims=(2, -4)), "expected 0 or more"
+    yield "no dims", of([0, 1, 2], dims=()), "without dims"
+    yield "an empty dimension", of([0, 1, 2], dims=(0, 4)), "outside its dims"
+    yield "nine dims", of([0, 1, 2], dims=(1,) * 9), "dimensions"
+
+
 def name(nodes):
     for i, n in enumerate(nodes):
         n.name = f"node_{i}_{n.op_type}"
@@ -176,7 +224,7 @@ def limit_cpu():
 
 
 def refuse(what, nodes, constants, names_node, inputs):
-    with tempfile.TemporaryDirectory(dir=work.name) as folder:
+    with tempfile.TemporaryDirectory(dir=work_folder.name) as folder:
         args = write(folder, nodes, constants, inputs)
         began = time.monotonic()
         with open(folder + "/said", "w+") as said:
@@ -240,7 +288,7 @@ def places(t):
 
 
 def external_data_stays_beneath_the_folder_wherever_a_tensor_stands():
-    folder = tempfile.mkdtemp(dir=work.name)
+    folder = tempfile.mkdtemp(dir=work_folder.name)
     inner = folder + "/models"
     os.makedirs(inner + "/sub")
     for path in (folder + "/outside", inner + "/good", inner + "/sub/good", inner + "/first"):
@@ -270,12 +318,104 @@ def external_data_stays_beneath_the_folder_wherever_a_tensor_stands():
                 f.write(model.SerializeToString())
             done = subprocess.run([QUERN, "inspect", inner + "/m.onnx"], capture_output=True, text=True, timeout=SECONDS)
             if entries not in bad:
-                if place in ("an initializer", "Constant.value", "values of a sparse initializer", "a Constant of a function"):
+                if place in ("an initializer", "Constant.value", "values of a sparse initializer", "Constant.sparse_value", "a Constant of a function"):
                     assert done.returncode == 0, f"{place}: {done.stderr}"
                 continue
             assert done.returncode > 0 and "external_data" in done.stderr, f"{place}, {entries}: {done.returncode} {done.stderr[-300:]}"
             count += 1
     assert count == 9 * 34
+
+
+def sparse_tensors_that_lie_are_refused():
+    lies = 0
+    for what, sparse, said in sparse_tensors():
+        for as_constant in (False, True):
+            nodes = [node("Mul", ["x", "w"], ["y"])]
+            graph = helper.make_graph([node("Constant", [], ["w"], sparse_value=sparse)] * as_constant + nodes, "g",
+                                      [helper.make_tensor_value_info("x", TensorProto.FLOAT, [2, 4])], [onnx.ValueInfoProto(name="y")])
+            if not as_constant:
+                graph.sparse_initializer.append(sparse)
+            model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+            model.ir_version = 8
+            path = work_folder.name + "/sparse.onnx"
+            with open(path, "wb") as f:
+                f.write(model.SerializeToString())
+            done = subprocess.run([QUERN, "inspect", path], capture_output=True, text=True, timeout=SECONDS, preexec_fn=limit_cpu)
+            if isinstance(said, str):
+                assert done.returncode > 0 and said in done.stderr and done.stderr.count("\n") == 1, f"{what}: {done.returncode} {done.stderr[-300:]}"
+                lies += 1
+            else:
+                folder = work_folder.name
+                np.save(folder + "/x.npy", np.ones((2, 4), np.float32))
+                subprocess.run([QUERN, "run", path, "--input", f"x={folder}/x.npy", "--output-dir", folder], check=True, timeout=SECONDS)
+                assert np.array_equal(np.load(folder + "/y.npy").ravel()[said], [1, 2, 3]) and np.load(folder + "/y.npy").sum() == 6
+    assert lies == 2 * 22, lies
+
+
+def external_data_beyond_4_GiB_is_read():
+    """Offsets of more than 32 bits, in a file that is mostly a hole; and a length that ends behind it."""
+    with tempfile.TemporaryDirectory(dir=work_folder.name) as folder:
+        numbers = np.arange(1 << 16, dtype=np.float32)
+        places = [0, (1 << 31) - 4096, (1 << 32) - 4096, (1 << 32) + 4096, 5 << 30]
+        with open(folder + "/weights", "wb") as f:
+            for k, at in enumerate(places):
+                f.seek(at)
+                f.write((numbers + k).tobytes())
+            end = f.tell()
+
+        def tensor(k, at):
+            t = TensorProto(name=f"w{k}", data_type=TensorProto.FLOAT, dims=[1 << 16], data_location=TensorProto.EXTERNAL)
+            for key, value in (("location", "weights"), ("offset", str(at)), ("length", str(4 << 16))):
+                t.external_data.add(key=key, value=value)
+            return t
+
+        def run(at):
+            nodes = [node("Sum", ["x"] + [f"w{k}" for k in range(len(at))], ["y"])]
+            args = write(folder, nodes, [tensor(k, a) for k, a in enumerate(at)], {"x": Input(np.zeros(1 << 16, np.float32))})
+            return subprocess.run(args, capture_output=True, text=True, timeout=600)
+
+        done = run(places)
+        # the third one is overlaid by the fourth from its 2048th number on
+        want = sum(np.concatenate([numbers[:2048] + 2, numbers[:-2048] + 3]) if k == 2 else numbers + k for k in range(len(places)))
+        assert done.returncode == 0, done.stderr
+        assert np.array_equal(np.load(folder + "/y.npy"), want)
+        done = run([end - (4 << 16) + 4])
+        assert done.returncode > 0 and "beyond the end of 'weights'" in done.stderr, done.stderr
+        with open(folder + "/weights", "r+b") as f:
+            f.truncate(9 << 30)
+        done = run([0])
+        assert done.returncode > 0 and "limit file_bytes" in done.stderr, done.stderr
+
+
+def too_much_work_is_a_4xx_that_says_how_much():
+    """At load, where the shapes are fixed, and at a request, where they come with it; smaller requests go on."""
+    weights = floats("w", np.ones((64, 8)))
+
+    def publish(models, name, rows):
+        os.makedirs(f"{models}/{name}/1")
+        graph = helper.make_graph([node("MatMul", ["x", "w"], ["y"], name="product")], "g", [helper.make_tensor_value_info("x", TensorProto.FLOAT, [rows, 64])],
+                                  [onnx.ValueInfoProto(name="y")], [weights])
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+        model.ir_version = 8
+        onnx.save(model, f"{models}/{name}/1/model.onnx")
+
+    def infer(d, rows):
+        data = np.ones((rows, 64)).ravel().tolist()
+        status, _, body = d.post("/v2/models/free/infer", {"inputs": [{"name": "x", "shape": [rows, 64], "datatype": "FP32", "data": data}]})
+        return status, json.loads(body)
+
+    models = tempfile.mkdtemp(dir=work_folder.name)
+    publish(models, "free", "n")
+    with Daemon(models, "models:\n  limits:\n    run_macs: 5K\n") as d:
+        assert infer(d, 9)[0] == 200  # 9 * 64 * 8 = 4608
+        status, said = infer(d, 10)
+        assert status == 413, (status, said)
+        assert "node product (MatMul): 5120 multiply-adds make it 5120 in a run of at most 5000 (limit run_macs)" in said["error"], said
+        assert infer(d, 9)[0] == 200
+        publish(models, "fixed", 10)
+        status, _, body = d.post("/v2/repository/models/fixed/load")
+        assert status == 400 and "node product (MatMul): 5120 multiply-adds" in json.loads(body)["error"], (status, body)
+        assert infer(d, 9)[0] == 200
 
 
 def bombs_are_refused():
@@ -304,5 +444,7 @@ wrong_attributes()
 indexes()
 graphs()
 weights()
-main([external_data_stays_beneath_the_folder_wherever_a_tensor_stands, bombs_are_refused, attributes_that_make_no_sense_are_refused, indexes_out_of_range_are_refused,
+work()
+main([external_data_stays_beneath_the_folder_wherever_a_tensor_stands, external_data_beyond_4_GiB_is_read, sparse_tensors_that_lie_are_refused,
+      too_much_work_is_a_4xx_that_says_how_much, bombs_are_refused, attributes_that_make_no_sense_are_refused, indexes_out_of_range_are_refused,
       graphs_with_cycles_and_missing_values_are_refused, weights_whose_size_lies_are_refused])

@@ -384,9 +384,8 @@ static qn_status constant_weight(const qn_attr *a, qn_weight **w, qn_error *err)
 
 static qn_status constant(qn_pass *p, qn_node_id id, qn_error *err)
 {
-    static const char *const names[] = {
-        "value", "value_float", "value_floats", "value_int", "value_ints", "value_string", "value_strings"
-    };
+    static const char *const names[] = { "value",      "value_float",  "value_floats",  "value_int",
+                                         "value_ints", "value_string", "value_strings", "sparse_value" };
     const qn_node *n = node_of(p, id);
     const qn_attr *a = NULL;
     qn_value_id v = qn_node_out(n, 0);
@@ -394,7 +393,7 @@ static qn_status constant(qn_pass *p, qn_node_id id, qn_error *err)
     qn_status st;
 
     for (size_t i = 0; i < sizeof names / sizeof names[0] && !a; i++) a = qn_node_attr(n, names[i]);
-    if (!a) return qn_error_set(err, QN_ERR_UNSUPPORTED, "node %.60s: Constant without a dense value is unsupported", n->name);
+    if (!a) return qn_error_set(err, QN_ERR_UNSUPPORTED, "node %.60s: Constant without a value is unsupported", n->name);
     if (v == QN_NONE) {
         qn_graph_kill_node(p->g, id);
         return QN_OK;
