@@ -169,7 +169,8 @@ const qn_op qn_op_non_max_suppression = {
 
 /* -- RoiAlign ------------------------------------------------------------------------------------------------------------- */
 
-#define ROI_GRID 1024 /* sampling points along one side of an output place: one for each pixel of a large image */
+#define ROI_GRID   1024               /* sampling points along one side of an output place: one for each pixel of a large image */
+#define ROI_POINTS ((int64_t)1 << 36) /* of all regions, which are data and may lie far outside the image: minutes */
 
 typedef struct roi_align {
     bool max, half_pixel;
@@ -242,6 +243,25 @@ static qn_status region_of(const roi_align *a, const qn_tensor *rois, int64_t i,
                             w, v[1], v[0], ROI_GRID);
     g->grid_h = a->ratio > 0 ? a->ratio : (int64_t)ceil(g->bin_h);
     g->grid_w = a->ratio > 0 ? a->ratio : (int64_t)ceil(g->bin_w);
+    return QN_OK;
+}
+
+/* All regions make sense, and their sampling points in all channels are not too many. */
+static qn_status check_regions(const roi_align *a, const qn_tensor *rois, int64_t channels, qn_error *err)
+{
+    int64_t left = ROI_POINTS;
+    region g = { 0 };
+
+    for (int64_t i = 0; i < rois->dims[0]; i++) {
+        qn_status st = region_of(a, rois, i, &g, err);
+        int64_t n;
+
+        if (st != QN_OK) return st;
+        n = g.grid_h > 0 && g.grid_w > 0 ? g.grid_h * g.grid_w : 1; /* each at most ROI_GRID */
+        if (!qn_i64_mul(n, a->height, &n) || !qn_i64_mul(n, a->width, &n) || !qn_i64_mul(n, channels, &n) || n > left)
+            return qn_error_set(err, QN_ERR_LIMIT, "regions 0 to %" PRId64 " take more than %" PRId64 " sampling points", i, ROI_POINTS);
+        left -= n;
+    }
     return QN_OK;
 }
 
@@ -321,6 +341,7 @@ static qn_status roi_run(qn_run *r, qn_error *err)
         return st;
     if (qn_tensor_count(&r->out[0]) == 0) return QN_OK;
     if (qn_tensor_count(x) == 0) return qn_error_set(err, QN_ERR_SHAPE, "the image is empty");
+    if ((st = check_regions(&a, rois, x->dims[1], err)) != QN_OK) return st;
     for (int64_t i = 0; i < rois->dims[0]; i++) {
         if ((st = region_of(&a, rois, i, &g, err)) != QN_OK) return st;
         for (int64_t c = 0; c < x->dims[1]; c++) {

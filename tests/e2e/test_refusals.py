@@ -93,6 +93,8 @@ def work():
        [ints("n", 1 << 22)])
     of("LSTM of 2^23 steps", [node("LSTM", ["big_x", "big_w", "big_r"], ["", "y"], hidden_size=2048)],
        {"x": [1 << 23, 1, 1], "w": [1, 8192, 1], "r": [1, 8192, 2048]})
+    case("resources", "RoiAlign over regions far larger than the image", [node("RoiAlign", ["x", "r", "b"], ["y"], output_height=7, output_width=7)],
+         [ints("b", [0] * 2000)], x=Input(np.ones((1, 64, 1, 1), np.float32)), r=Input(np.tile(np.array([0, 0, 7000, 7000], np.float32), (2000, 1))))
     body = helper.make_graph([node("Identity", ["go"], ["on"]), node("Conv", ["v", "big_w"], ["u"], pads=[1500] * 4)], "body",
                              [onnx.ValueInfoProto(name=k) for k in ("i", "go", "v")], [onnx.ValueInfoProto(name=k) for k in ("on", "u")])
     of("a Loop over a Conv of 3001 x 3001", [node("Loop", ["n", "", "big_x"], ["y"], body=body)], {"x": image, "w": kernel}, [ints("n", MAX)])
