@@ -119,7 +119,8 @@ static qn_status too_large(const qn_planner *pl, const qn_buffer *b, qn_error *e
     char where[160] = "known integers";
 
     if (s >= 0 && s < p->n_steps) qn_node_label(p->steps[s].node, where, sizeof where);
-    return qn_error_set(err, QN_ERR_LIMIT, "%s: %zu bytes more in an arena of at most %" PRIu64, where, b->bytes, pl->rq->arena_limit);
+    return qn_error_set(err, QN_ERR_LIMIT, "%s: %zu bytes more in an arena of at most %" PRIu64 " (limit arena_bytes)", where, b->bytes,
+                        pl->rq->arena_limit);
 }
 
 static qn_status fit(qn_planner *pl, qn_buffer **order, size_t n, qn_error *err)

@@ -37,6 +37,9 @@ qn_status qn_plan_certify(qn_planner *pl, qn_error *err)
 
             io[k] = (qn_tensor){ .dtype = QN_DTYPE_NONE, .rank = -1 };
             if (id == QN_NONE || p->values[id].kind != QN_KIND_TENSOR) continue;
+            if (p->values[id].home == QN_HOME_ARENA && p->values[id].max_bytes > pl->rq->arena_limit)
+                return qn_error_set(err, QN_ERR_LIMIT, "%s: a value of %zu bytes in an arena of at most %" PRIu64 " (limit arena_bytes)",
+                                    qn_node_label(n, where, sizeof where), p->values[id].max_bytes, pl->rq->arena_limit);
             if (!qn_plan_shape(&p->values[id], pl->rq->capacity, &io[k]))
                 return qn_error_set(err, QN_ERR_INTERNAL, "%s: shape lost", qn_node_label(n, where, sizeof where));
         }

@@ -113,8 +113,11 @@ def inspect_names_the_kernels():
     assert p.returncode == 0, p.stderr
     report = json.loads(p.stdout)
     assert report["inputs"][0]["name"] == "image" and report["outputs"][0]["name"] == "probs"
+    steps = [s["multiply_adds"] for s in report["steps"]]
+    assert report["run"]["multiply_adds"] == sum(steps) > 4e6 and 8192 < report["run"]["arena_bytes"] < 1 << 20 and report["run"]["steps_metered"] == 0, report["run"]
     text = subprocess.run([QUERN, "inspect", ROOT + "/models/fashion/1/model.onnx.zst"], capture_output=True, text=True).stdout
     assert "QLinearConv" in text, text  # the Q/DQ pairs were absorbed
+    assert f"{sum(steps)} multiply-adds" in text, text
     assert os.path.getsize(ROOT + "/models/fashion/1/model.onnx.zst") <= 250 * 1000
 
 
