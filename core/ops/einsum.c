@@ -430,8 +430,11 @@ static uint64_t einsum_cost(const qn_node *n, const qn_tensor *in, const qn_tens
     einsum e;
 
     for (int32_t t = 0; t < n->n_in; t++) {
+        const uint64_t elems = qn_cost_elements(&in[t]);
+
         if (in[t].rank < 0) return 0;
-        moved = qn_cost_add(moved, qn_cost_elements(&in[t]));
+        if (elems > INT64_MAX) return QN_COST_MAX; /* no tensor: the walk below counts in int64 */
+        moved = qn_cost_add(moved, elems);
     }
     if (einsum_start(&run, &e, NULL) != QN_OK) return 0; /* the run will say why */
     return count_work(&e, NULL) == QN_OK ? qn_cost_add(moved, e.work) : QN_COST_MAX;
