@@ -420,6 +420,36 @@ def too_much_work_is_a_4xx_that_says_how_much():
         assert infer(d, 9)[0] == 200
 
 
+def a_loop_without_an_end_meets_deadline_and_limits_over_http():
+    """n comes with the request: a few iterations run, 2^63 - 1 end with 504 at the deadline or 413 at a limit, and the worker runs on."""
+    body = helper.make_graph([node("Identity", ["go"], ["on"]), node("Neg", ["v"], ["w"])], "body", [onnx.ValueInfoProto(name=k) for k in ("i", "go", "v")],
+                             [onnx.ValueInfoProto(name=k) for k in ("on", "w")])
+    graph = helper.make_graph([node("Loop", ["n", "", "x"], ["y"], body=body, name="around")], "g", [helper.make_tensor_value_info("n", TensorProto.INT64, []),
+                              helper.make_tensor_value_info("x", TensorProto.FLOAT, [4])], [onnx.ValueInfoProto(name="y")])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    model.ir_version = 8
+    models = tempfile.mkdtemp(dir=work_folder.name)
+    os.makedirs(models + "/loop/1")
+    onnx.save(model, models + "/loop/1/model.onnx")
+
+    def infer(d, n, ms=60000):
+        status, _, body = d.post("/v2/models/loop/infer", {"inputs": [{"name": "n", "shape": [], "datatype": "INT64", "data": [n]},
+                                                                      {"name": "x", "shape": [4], "datatype": "FP32", "data": [1, 2, 3, 4]}]},
+                                 {"X-Request-Timeout-Ms": str(ms)})
+        return status, json.loads(body)
+
+    for limits, ms, want, words in (("loop_steps: 1000000M", 300, 504, "deadline"), ("loop_steps: 1K", 60000, 413, "loop_steps"),
+                                    ("run_macs: 100K", 60000, 413, "run_macs")):
+        with Daemon(models, f"models:\n  workers: 1\n  limits:\n    {limits}\n") as d:
+            for _ in range(2):
+                status, said = infer(d, 3)
+                assert status == 200 and said["outputs"][0]["data"] == [-1, -2, -3, -4], said
+                began = time.monotonic()
+                status, said = infer(d, MAX, ms)
+                assert status == want and words in said["error"], (limits, status, said)
+                assert time.monotonic() - began < 10 * SECONDS, limits
+
+
 def bombs_are_refused():
     refuse_group("resources")
 
@@ -448,5 +478,5 @@ graphs()
 weights()
 work()
 main([external_data_stays_beneath_the_folder_wherever_a_tensor_stands, external_data_beyond_4_GiB_is_read, sparse_tensors_that_lie_are_refused,
-      too_much_work_is_a_4xx_that_says_how_much, bombs_are_refused, attributes_that_make_no_sense_are_refused, indexes_out_of_range_are_refused,
+      too_much_work_is_a_4xx_that_says_how_much, a_loop_without_an_end_meets_deadline_and_limits_over_http, bombs_are_refused, attributes_that_make_no_sense_are_refused, indexes_out_of_range_are_refused,
       graphs_with_cycles_and_missing_values_are_refused, weights_whose_size_lies_are_refused])
