@@ -21,18 +21,14 @@
 static inline double clip01(double v) { return v < 0.0 ? 0.0 : v > 1.0 ? 1.0 : v; }
 static inline double softplus(double u) { return (u > 0.0 ? u : 0.0) + log1p(exp(-fabs(u))); }
 
-static inline double shrink(double u, double lambd, double bias)
-{
-    if (u != u) return u;
-    return u < -lambd ? u + bias : u > lambd ? u - bias : 0.0;
-}
+static inline double shrink(double u, double lambd, double bias) { return u < -lambd ? u + bias : u > lambd ? u - bias : 0.0; }
 
 static inline double gelu_tanh(double u) { return 0.5 * u * (1.0 + tanh(0.79788456080286535588 * (u + 0.044715 * u * u * u))); }
 
 QN_ELEM_FN1(relu_f64, double, double, u < 0.0 ? 0.0 : u)
 QN_ELEM_FN1(relu_i64, int64_t, int64_t, u < 0 ? 0 : u)
 QN_ELEM_FN1(leaky_relu_f64, double, double, u < 0.0 ? A * u : u)
-QN_ELEM_FN1(thresholded_relu_f64, double, double, u <= A ? 0.0 : u)
+QN_ELEM_FN1(thresholded_relu_f64, double, double, u > A ? u : 0.0)
 QN_ELEM_FN1(elu_f64, double, double, u < 0.0 ? A * expm1(u) : u)
 QN_ELEM_FN1(selu_f64, double, double, (u > 0.0 ? u : A * expm1(u)) * B)
 QN_ELEM_FN1(celu_f64, double, double, u < 0.0 ? A * expm1(u / A) : u)

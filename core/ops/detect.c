@@ -216,16 +216,16 @@ static qn_status roi_infer(qn_infer *c, qn_error *err)
     return QN_OK;
 }
 
-/* One region: where it starts, the size of an output place, sampling points along its sides. */
+/* One region: where it starts, its size, sampling points along the sides of an output place. */
 typedef struct region {
-    double y, x, bin_h, bin_w;
+    double y, x, h, w;
     int64_t grid_h, grid_w;
 } region;
 
 static qn_status region_of(const roi_align *a, const qn_tensor *rois, int64_t i, region *g, qn_error *err)
 {
     const double offset = a->half_pixel ? 0.5 : 0;
-    double v[4], h, w;
+    double v[4], h, w, bin_h, bin_w;
 
     for (int k = 0; k < 4; k++) v[k] = qn_move_real(rois, 4 * i + k) * a->scale - offset;
     w = v[2] - v[0];
@@ -236,13 +236,15 @@ static qn_status region_of(const roi_align *a, const qn_tensor *rois, int64_t i,
     }
     g->x = v[0];
     g->y = v[1];
-    g->bin_h = h / (double)a->height;
-    g->bin_w = w / (double)a->width;
-    if (!(fabs(v[0]) < 0x1p40 && fabs(v[1]) < 0x1p40 && ceil(g->bin_h) <= ROI_GRID && ceil(g->bin_w) <= ROI_GRID))
+    g->h = h;
+    g->w = w;
+    bin_h = h / (double)a->height;
+    bin_w = w / (double)a->width;
+    if (!(fabs(v[0]) < 0x1p40 && fabs(v[1]) < 0x1p40 && ceil(bin_h) <= ROI_GRID && ceil(bin_w) <= ROI_GRID))
         return qn_error_set(err, QN_ERR_RANGE, "region %" PRId64 " is %g x %g at %g, %g: more than %d sampling points for one output", i, h,
                             w, v[1], v[0], ROI_GRID);
-    g->grid_h = a->ratio > 0 ? a->ratio : (int64_t)ceil(g->bin_h);
-    g->grid_w = a->ratio > 0 ? a->ratio : (int64_t)ceil(g->bin_w);
+    g->grid_h = a->ratio > 0 ? a->ratio : (int64_t)ceil(bin_h);
+    g->grid_w = a->ratio > 0 ? a->ratio : (int64_t)ceil(bin_w);
     return QN_OK;
 }
 
@@ -287,6 +289,9 @@ static bool corners(double y, double x, int64_t h, int64_t w, int64_t at[4], dou
     return true;
 }
 
+/* Where the i-th of n points along a side lies: one rounding less than by way of the output place, for points on the image's very edge count. */
+static double along(double from, double size, int64_t i, int64_t n) { return from + size * (((double)i + 0.5) / (double)n); }
+
 static double pool_place(const roi_align *a, const region *g, const qn_tensor *x, int64_t plane, int64_t py, int64_t px)
 {
     const int64_t h = x->dims[2], w = x->dims[3], n = g->grid_h * g->grid_w;
@@ -294,10 +299,10 @@ static double pool_place(const roi_align *a, const region *g, const qn_tensor *x
     bool any = false;
 
     for (int64_t iy = 0; iy < g->grid_h; iy++) {
-        double y = g->y + (double)py * g->bin_h + ((double)iy + 0.5) * g->bin_h / (double)g->grid_h;
+        double y = along(g->y, g->h, py * g->grid_h + iy, a->height * g->grid_h);
 
         for (int64_t ix = 0; ix < g->grid_w; ix++) {
-            double xx = g->x + (double)px * g->bin_w + ((double)ix + 0.5) * g->bin_w / (double)g->grid_w, weight[4];
+            double xx = along(g->x, g->w, px * g->grid_w + ix, a->width * g->grid_w), weight[4];
             int64_t at[4];
             bool in = corners(y, xx, h, w, at, weight);
 

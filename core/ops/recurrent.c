@@ -56,24 +56,30 @@ enum {
     ACT_COUNT
 };
 static const struct {
+    int n; /* how many of the two it has */
     float alpha, beta;
 } act_defaults[ACT_COUNT] = {
-    [ACT_AFFINE] = { 1, 0 },      [ACT_LEAKY] = { 0.01f, 0 },          [ACT_THRESHOLD] = { 1, 0 },
-    [ACT_SCALED_TANH] = { 1, 1 }, [ACT_HARD_SIGMOID] = { 0.2f, 0.5f }, [ACT_ELU] = { 1, 0 },
+    [ACT_AFFINE] = { 2, 1, 0 },      [ACT_LEAKY] = { 1, 0.01f, 0 },          [ACT_THRESHOLD] = { 1, 1, 0 },
+    [ACT_SCALED_TANH] = { 2, 1, 1 }, [ACT_HARD_SIGMOID] = { 2, 0.2f, 0.5f }, [ACT_ELU] = { 1, 1, 0 },
 };
 
 static kind kind_of(const qn_node *node) { return node->op_type[0] == 'R' ? RNN : node->op_type[0] == 'L' ? LSTM : GRU; }
 
 /* -- attributes ----------------------------------------------------------------------------------------------------------- */
 
-static qn_status read_act(const char *name, const float *alphas, int64_t n_alpha, const float *betas, int64_t n_beta, int64_t at, act *a,
-                          qn_error *err)
+/* What is left of activation_alpha and activation_beta: "consumed in the order of activation functions", by those that have one. */
+typedef struct factors {
+    const float *alpha, *beta;
+    int64_t n_alpha, n_beta;
+} factors;
+
+static qn_status read_act(const char *name, factors *f, act *a, qn_error *err)
 {
     for (int i = 0; i < ACT_COUNT; i++) {
         if (strcasecmp(name, act_names[i]) != 0) continue;
         *a = (act){ i, act_defaults[i].alpha, act_defaults[i].beta };
-        if (at < n_alpha) a->alpha = alphas[at];
-        if (at < n_beta) a->beta = betas[at];
+        if (act_defaults[i].n >= 1 && f->n_alpha-- > 0) a->alpha = *f->alpha++;
+        if (act_defaults[i].n >= 2 && f->n_beta-- > 0) a->beta = *f->beta++;
         return QN_OK;
     }
     return qn_error_set(err, QN_ERR_UNSUPPORTED, "activation \"%.32s\" is unsupported", name);
@@ -83,16 +89,17 @@ static qn_status read_acts(const qn_node *node, cell *c, qn_error *err)
 {
     static const char *const defaults[][3] = { { "Tanh" }, { "Sigmoid", "Tanh", "Tanh" }, { "Sigmoid", "Tanh" } };
     const qn_attr *names = qn_node_attr(node, "activations");
-    int64_t n_alpha, n_beta;
-    const float *alpha = qn_node_floats(node, "activation_alpha", &n_alpha), *beta = qn_node_floats(node, "activation_beta", &n_beta);
+    factors f = { 0 };
     qn_status st = QN_OK;
+
+    f.alpha = qn_node_floats(node, "activation_alpha", &f.n_alpha);
+    f.beta = qn_node_floats(node, "activation_beta", &f.n_beta);
 
     c->n_acts = c->kind == RNN ? 1 : c->kind == LSTM ? 3 : 2;
     if (names && (names->type != QN_ATTR_STRINGS || names->n != (int64_t)c->dirs * c->n_acts))
         return qn_error_set(err, QN_ERR_INVALID, "activations has %" PRId64 " names, expected %" PRId32, names->n, c->dirs * c->n_acts);
     for (int32_t i = 0; st == QN_OK && i < c->dirs * c->n_acts; i++)
-        st = read_act(names ? names->strings[i] : defaults[c->kind][i % c->n_acts], alpha, n_alpha, beta, n_beta, i,
-                      &c->acts[i / c->n_acts][i % c->n_acts], err);
+        st = read_act(names ? names->strings[i] : defaults[c->kind][i % c->n_acts], &f, &c->acts[i / c->n_acts][i % c->n_acts], err);
     return st;
 }
 

@@ -153,23 +153,28 @@ static void add_text(qn_node *n, const char *name, const char *text)
     n->attrs[n->n_attrs++] = (qn_attr){ .name = name, .type = QN_ATTR_STRING, .n = (int64_t)strlen(text), .s = text };
 }
 
-/* Old Resize rounds an index down when it enlarges and up when it shrinks. */
-static const char *nearest_of(qn_pass *p, qn_value_id scales)
+/* Old Resize rounds an index down along an axis that it enlarges and up along one that it shrinks: the nearest_mode that says the same, or
+ * NULL if none does, or if the scales are not known yet. */
+static const char *nearest_of(const qn_pass *p, const qn_node *node)
 {
-    int64_t n = 0;
-    float *f = scales == QN_NONE ? NULL : qn_pass_floats(p, scales, &n);
-    const char *mode = "floor";
+    const qn_attr *a = qn_node_attr(node, "scales");
+    int64_t n = a && a->type == QN_ATTR_FLOATS ? a->n : 0, up = 0, down = 0;
+    float *known = n == 0 && qn_node_in(node, 1) != QN_NONE ? qn_pass_floats(p, qn_node_in(node, 1), &n) : NULL;
+    const float *f = known ? known : n > 0 && a ? a->floats : NULL;
 
-    for (int64_t i = 0; f && i < n; i++)
-        if (f[i] < 1.0f) mode = "ceil";
-    free(f);
-    return mode;
+    for (int64_t i = 0; f && i < n; i++) {
+        up += f[i] > 1.0f;
+        down += f[i] < 1.0f;
+    }
+    free(known);
+    return !f || (up && down) ? NULL : down ? "ceil" : "floor";
 }
 
 /* Upsample 7, 9 and Resize 10 are Resize with "asymmetric" coordinates. */
 static qn_status resize(qn_pass *p, qn_node_id id, const rule *r, qn_error *err)
 {
     const qn_attr *a = qn_node_attr(node_of(p, id), "scales");
+    const char *known = nearest_of(p, node_of(p, id)), *nearest = known ? known : "floor"; /* unknown: not that mode, see stays() */
     qn_value_id scales = qn_node_in(node_of(p, id), 1);
     qn_status st = QN_OK;
 
@@ -190,7 +195,7 @@ static qn_status resize(qn_pass *p, qn_node_id id, const rule *r, qn_error *err)
     if (st == QN_OK) st = more_attrs(p, id, 2, err);
     if (st != QN_OK) return st;
     add_text(node_of(p, id), "coordinate_transformation_mode", "asymmetric");
-    add_text(node_of(p, id), "nearest_mode", nearest_of(p, scales));
+    add_text(node_of(p, id), "nearest_mode", nearest);
     return QN_OK;
 }
 
@@ -218,14 +223,16 @@ static qn_status batchnorm(qn_pass *p, qn_node_id id, const rule *r, qn_error *e
     return QN_OK;
 }
 
-/* Old forms that newer opsets cannot say: BatchNormalization in training or with statistics of every place, and Dropout whose mask has
- * the dtype of its data. Their ops read the old opset. */
+/* Old forms that newer opsets cannot say: BatchNormalization in training or with statistics of every place, Dropout whose mask has the
+ * dtype of its data, and Resize to the nearest that enlarges one axis and shrinks another. Their ops read the old opset. */
 static bool stays(const qn_pass *p, const qn_node *n)
 {
     bool read = false;
 
     if (!qn_op_index_find(&p->ops, "", n->op_type, n->opset, NULL)) return false;
     for (int32_t i = 1; i < n->n_out; i++) read = read || (n->out[i] != QN_NONE && qn_uses_count(&p->uses, n->out[i]) > 0);
+    if (qn_pass_is(n, "Resize") || qn_pass_is(n, "Upsample"))
+        return n->opset < 11 && strcmp(qn_node_str(n, "mode", "nearest"), "nearest") == 0 && !nearest_of(p, n);
     if (qn_pass_is(n, "BatchNormalization")) return n->opset < 14 && (read || (n->opset < 9 && qn_node_int(n, "spatial", 1) == 0));
     return qn_pass_is(n, "Dropout") && n->opset < 10 && read;
 }

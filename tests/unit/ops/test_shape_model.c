@@ -253,6 +253,25 @@ static void one_step_of_a_small_lstm_by_hand(void **state)
     op_end(&t);
 }
 
+static void activations_take_the_factors_that_are_left(void **state)
+{
+    const char *names[] = { "Tanh", "LeakyRelu" };
+    const float ones[] = { 1, 1 }, zeros[] = { 0, 0 }, x = -1, alpha = 0.5f;
+
+    (void)state;
+    op_begin(&t, &qn_op_rnn, 14);
+    op_attr_int(&t, "hidden_size", 1);
+    op_attr_str(&t, "direction", "bidirectional");
+    op_attr_strings(&t, "activations", names, 2);
+    op_attr_floats(&t, "activation_alpha", &alpha, 1); /* Tanh has none: it is LeakyRelu's */
+    op_in_f32(&t, &x, 3, 1, 1, 1);
+    op_in_f32(&t, ones, 3, 2, 1, 1);
+    op_in_f32(&t, zeros, 3, 2, 1, 1);
+    assert_int_equal(op_run(&t, 2, NULL), QN_OK);
+    ASSERT_FLOATS(0, 1e-6f, tanhf(-1), -0.5f);
+    op_end(&t);
+}
+
 static void recurrent_shapes_that_do_not_fit_are_refused(void **state)
 {
     const float x[6] = { 0 };
@@ -288,6 +307,7 @@ int main(void)
         cmocka_unit_test(a_row_of_a_batch_is_the_row_alone),
         cmocka_unit_test(beyond_its_length_a_sequence_is_zero_and_its_state_stays),
         cmocka_unit_test(one_step_of_a_small_lstm_by_hand),
+        cmocka_unit_test(activations_take_the_factors_that_are_left),
         cmocka_unit_test(recurrent_shapes_that_do_not_fit_are_refused),
     };
 
