@@ -4,8 +4,9 @@
  *
  * A test is a sub-folder with model.onnx and test_data_set_*: input_N.pb, output_N.pb. Each data set is run three times: twice with one
  * session and once with a team of two, and all three must agree to the bit. Outputs are compared as ONNX's own runner does: dtype and shape
- * exact, floats within 1e-7 + 1e-3 * |expected|, everything else exact. Prints "pass NAME", "drawn NAME", "FAIL NAME: why" or "skip NAME: why",
- * and a summary; exits with 1 if a test failed, 2 on wrong usage. Only what Quern says is unsupported and what skips.def lists is skipped; any
+ * exact, floats within 1e-7 + 1e-3 * |expected|, everything else exact. A test's file "tolerance" may say otherwise: a line a dtype, its name,
+ * rtol, share, atol and steps; then |got - expected| <= rtol |expected| + share * (the largest |expected| of the tensor) + atol, and integers of
+ * up to 16 bits may be that many steps apart. Prints "pass NAME", "drawn NAME", "FAIL NAME: why" or "skip NAME: why", and a summary; exits with 1 if a test failed, 2 on wrong usage. Only what Quern says is unsupported and what skips.def lists is skipped; any
  * other error is a failure. Tests that skips.def lists as drawn (random numbers) are compared in dtype and shape, and counted apart. */
 #include "core/base/half.h"
 #include "core/onnx/testdata.h"
@@ -23,8 +24,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define RTOL 1e-3
-#define ATOL 1e-7
+/* How near the outputs of one dtype must be. */
+typedef struct nearness {
+    double rtol, share, atol;
+    int64_t steps;
+} nearness;
 
 typedef struct options {
     const char *filter;
@@ -52,6 +56,7 @@ typedef struct test {
     value *given, *first;        /* [n_inputs], [n_outputs] owned: what the files say, and what the first run gave */
     qn_tensor *inputs, *outputs; /* [n_inputs], [n_outputs] borrowed */
     int32_t n_inputs, n_outputs;
+    nearness near[QN_DTYPE_COUNT];
     bool drawn;    /* the values are random */
     char why[400]; /* set: it failed */
 } test;
@@ -70,19 +75,32 @@ static double float_at(const qn_tensor *t, int64_t i)
 
 static bool is_float(qn_dtype t) { return t == QN_F32 || t == QN_F64 || t == QN_F16 || t == QN_BF16; }
 
-static bool close_enough(double got, double want)
+static bool close_enough(double got, double want, double rtol, double atol)
 {
     if (isnan(want) || isnan(got)) return isnan(want) && isnan(got);
     if (isinf(want) || isinf(got)) return want == got;
-    return fabs(got - want) <= ATOL + RTOL * fabs(want);
+    return fabs(got - want) <= atol + rtol * fabs(want);
 }
 
-static bool fail_values(const char *name, const qn_tensor *got, const qn_tensor *want, char *why, size_t cap)
+static double largest(const qn_tensor *t)
+{
+    double max = 0;
+
+    for (int64_t i = 0; i < qn_tensor_count(t); i++) {
+        double v = fabs(float_at(t, i));
+
+        if (isfinite(v) && v > max) max = v;
+    }
+    return max;
+}
+
+static bool fail_values(const char *name, const qn_tensor *got, const qn_tensor *want, const nearness *near, char *why, size_t cap)
 {
     int64_t n = qn_tensor_count(want), bad = 0, first = -1;
+    double atol = near->atol + (near->share > 0 ? near->share * largest(want) : 0);
 
     for (int64_t i = 0; i < n; i++) {
-        if (close_enough(float_at(got, i), float_at(want, i))) continue;
+        if (close_enough(float_at(got, i), float_at(want, i), near->rtol, atol)) continue;
         if (first < 0) first = i;
         bad++;
     }
@@ -103,25 +121,51 @@ static bool same_strings(const qn_tensor *a, const qn_tensor *b)
     return true;
 }
 
-static bool fail_exact(const char *name, const qn_tensor *got, const qn_tensor *want, char *why, size_t cap)
+/* Element i of an integer, bool or 4-bit tensor, an unsigned one of 64 bits by its bits. */
+static int64_t integer_at(const qn_tensor *t, int64_t i)
 {
-    size_t size = qn_dtype_size(want->dtype), i = 0;
+    switch (t->dtype) {
+    case QN_U8:
+    case QN_U4:
+    case QN_BOOL: return ((const uint8_t *)t->data)[i];
+    case QN_I8:
+    case QN_I4: return ((const int8_t *)t->data)[i];
+    case QN_U16: return ((const uint16_t *)t->data)[i];
+    case QN_I16: return ((const int16_t *)t->data)[i];
+    case QN_U32: return ((const uint32_t *)t->data)[i];
+    case QN_I32: return ((const int32_t *)t->data)[i];
+    default: return ((const int64_t *)t->data)[i];
+    }
+}
+
+static bool fail_exact(const char *name, const qn_tensor *got, const qn_tensor *want, const nearness *near, char *why, size_t cap)
+{
+    const int64_t n = qn_tensor_count(want), steps = qn_dtype_size(want->dtype) <= 2 ? near->steps : 0;
+    int64_t bad = 0, first = -1;
 
     if (want->dtype == QN_STRING) {
         if (same_strings(got, want)) return false;
         snprintf(why, cap, "output %s: strings differ", name);
         return true;
     }
-    while (i < want->bytes && ((const uint8_t *)got->data)[i] == ((const uint8_t *)want->data)[i]) i++;
-    if (i == want->bytes) return false;
-    snprintf(why, cap, "output %s: %s element %zu differs", name, qn_dtype_name(want->dtype), i / size);
+    for (int64_t i = 0; i < n; i++) {
+        int64_t a = integer_at(got, i), b = integer_at(want, i);
+
+        if (a == b || (steps > 0 && llabs(a - b) <= steps)) continue;
+        if (first < 0) first = i;
+        bad++;
+    }
+    if (bad == 0) return false;
+    snprintf(why, cap, "output %s: %" PRId64 " of %" PRId64 " elements differ, the first at %" PRId64 ": %" PRId64 ", expected %" PRId64,
+             name, bad, n, first, integer_at(got, first), integer_at(want, first));
     return true;
 }
 
-/* True, with why filled in, if got is not what is wanted; drawn: only dtype and shape are. */
-static bool fail_output(const char *name, const qn_tensor *got, const qn_tensor *want, bool drawn, char *why, size_t cap)
+/* True, with why filled in, if got is not what is wanted; of a drawn test only dtype and shape are. */
+static bool fail_output(test *t, const char *name, const qn_tensor *got, const qn_tensor *want)
 {
-    char a[128], b[128];
+    const size_t cap = sizeof t->why;
+    char a[128], b[128], *why = t->why;
     bool same = got->rank == want->rank;
 
     if (got->dtype != want->dtype) {
@@ -134,8 +178,9 @@ static bool fail_output(const char *name, const qn_tensor *got, const qn_tensor 
                  qn_shape_print(want->rank, want->dims, b, sizeof b));
         return true;
     }
-    if (drawn) return false;
-    return is_float(want->dtype) ? fail_values(name, got, want, why, cap) : fail_exact(name, got, want, why, cap);
+    if (t->drawn) return false;
+    return is_float(want->dtype) ? fail_values(name, got, want, &t->near[want->dtype], why, cap)
+                                 : fail_exact(name, got, want, &t->near[want->dtype], why, cap);
 }
 
 /* -- one data set --------------------------------------------------------------------------------------------------------- */
@@ -276,7 +321,7 @@ static void compare_values(test *t, const char *name, const value *got, const va
             snprintf(which, sizeof which, "%s", name);
         else
             snprintf(which, sizeof which, "%s[%" PRId64 "]", name, k);
-        fail_output(which, &got->elems[k], &want->elems[k], t->drawn, t->why, sizeof t->why);
+        fail_output(t, which, &got->elems[k], &want->elems[k]);
     }
 }
 
@@ -432,14 +477,59 @@ static bool is_drawn(const char *name)
     return false;
 }
 
+static qn_status read_line(char *line, nearness *near, qn_error *err)
+{
+    char *at = line + strcspn(line, " ");
+    double v[4];
+    int dtype = QN_F32;
+
+    if (*at) *at++ = 0;
+    while (dtype < QN_DTYPE_COUNT && strcmp(qn_dtype_name((qn_dtype)dtype), line) != 0) dtype++;
+    if (dtype == QN_DTYPE_COUNT) return qn_error_set(err, QN_ERR_INVALID, "tolerance: \"%s\" is not a dtype", line);
+    for (int i = 0; i < 4; i++) {
+        char *end;
+
+        v[i] = strtod(at, &end);
+        if (end == at || !(v[i] >= 0 && v[i] <= 255))
+            return qn_error_set(err, QN_ERR_INVALID, "tolerance: %s is not followed by four numbers of 0 to 255", line);
+        at = end;
+    }
+    near[dtype] = (nearness){ .rtol = v[0], .share = v[1], .atol = v[2], .steps = (int64_t)v[3] };
+    return QN_OK;
+}
+
+/* ONNX's own rules, or what the test's file "tolerance" says. */
+static qn_status read_tolerance(int dir, nearness near[QN_DTYPE_COUNT], qn_error *err)
+{
+    int fd = openat(dir, "tolerance", O_RDONLY | O_CLOEXEC);
+    char text[1024], *line = text;
+    qn_status st = QN_OK;
+    ssize_t n;
+
+    for (int i = 0; i < QN_DTYPE_COUNT; i++) near[i] = (nearness){ .rtol = 1e-3, .atol = 1e-7 };
+    if (fd < 0) return QN_OK;
+    n = read(fd, text, sizeof text - 1);
+    close(fd);
+    text[n < 0 ? 0 : n] = 0;
+    while (st == QN_OK && *line) {
+        char *end = line + strcspn(line, "\n"), *next = *end ? end + 1 : end;
+
+        *end = 0;
+        st = read_line(line, near, err);
+        line = next;
+    }
+    return st;
+}
+
 static void run_test(int root, const char *folder, const char *name, const options *o, counts *c)
 {
     test t = { .drawn = is_drawn(name) };
     struct dirent **sets = NULL;
     qn_error err = { 0 };
     int dir = openat(root, folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC), n = dir < 0 ? -1 : scandirat(dir, ".", &sets, is_set, alphasort);
-    qn_status st = n < 0 ? qn_error_set(&err, QN_ERR_IO, "folder cannot be read") : open_test(&t, dir, o, &err);
+    qn_status st = n < 0 ? qn_error_set(&err, QN_ERR_IO, "folder cannot be read") : read_tolerance(dir, t.near, &err);
 
+    if (st == QN_OK) st = open_test(&t, dir, o, &err);
     for (int i = 0; i < n; i++) {
         if (st == QN_OK && !t.why[0]) st = run_set(&t, dir, sets[i]->d_name, &err);
         free(sets[i]);
