@@ -119,7 +119,7 @@ static void one_product(void *ctx, int64_t i, int member)
     } else {
         float *packed = (float *)(void *)(x->scratch + (size_t)member * x->s->one);
 
-        if (s->n % 16) memset(packed + s->n / 16 * 16 * s->k, 0, (size_t)(16 * s->k) * sizeof *packed); /* columns past n */
+        if (s->n % 16 && s->k > 0) memset(packed + s->n / 16 * 16 * s->k, 0, (size_t)(16 * s->k) * sizeof *packed); /* columns past n */
         qn_gemm_pack(packed, s->k, s->n, 0, s->k, x->b + b * s->k * s->n, s->n, 1);
         g.b = packed;
     }
