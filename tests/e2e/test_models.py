@@ -7,6 +7,9 @@ import subprocess
 import tempfile
 
 import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
 from harness import QUERN, QUICK, ROOT, Daemon, in_threads, main
 
 FIXTURES = os.path.join(ROOT, "tests", "fixtures")
@@ -130,6 +133,29 @@ def over_http_the_bits_are_those_of_quern_run():
         shutil.rmtree(folder)
 
 
+def a_sequence_is_a_file_an_element():
+    """A reversal of three tensors of different lengths, made of SequenceAt and SequenceConstruct."""
+    node, info = helper.make_node, helper.make_tensor_sequence_value_info
+    at = [numpy_helper.from_array(np.int64(k), f"k{k}") for k in range(3)]
+    nodes = [node("SequenceAt", ["xs", f"k{k}"], [f"x{k}"]) for k in range(3)] + [node("SequenceConstruct", ["x2", "x1", "x0"], ["ys"])]
+    graph = helper.make_graph(nodes, "reverse", [info("xs", 1, None)], [info("ys", 1, None)], at)
+    xs = [np.arange(n, dtype=np.float32) for n in (1, 4, 2)]
+    with tempfile.TemporaryDirectory() as d:
+        onnx.save(helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 17)]), d + "/model.onnx")
+        for k, x in enumerate(xs):
+            np.save(f"{d}/{k}.npy", x)
+        args = [QUERN, "run", d + "/model.onnx", "--output-dir", d + "/out"]
+        for k in range(3):
+            args += ["--input", f"xs={d}/{k}.npy"]
+        p = subprocess.run(args, capture_output=True, text=True)
+        assert p.returncode == 0, p.stderr
+        assert sorted(os.listdir(d + "/out")) == ["ys.0.npy", "ys.1.npy", "ys.2.npy"], os.listdir(d + "/out")
+        for k, x in enumerate(reversed(xs)):
+            assert np.array_equal(np.load(f"{d}/out/ys.{k}.npy"), x), k
+        p = subprocess.run(args[:-2], capture_output=True, text=True)  # two of three
+        assert p.returncode == 1 and "position 2 in a sequence of 2 elements" in p.stderr, p.stderr
+
+
 def each(check, names):
     out = []
     for name in names:
@@ -144,5 +170,5 @@ main(
     + each(bits_are_the_same_on_every_instruction_set_and_team, FLOAT + INT8)
     + each(rows_alone_have_the_bits_of_the_batch, FLOAT + INT8)
     + each(every_quantized_value_equals_golden, INT8)
-    + [over_http_the_bits_are_those_of_quern_run]
+    + [over_http_the_bits_are_those_of_quern_run, a_sequence_is_a_file_an_element]
 )
