@@ -1,15 +1,17 @@
 /* server/batcher/batcher.c - queues, the turn of each version, and the workers that run batches.
  *
- * One mutex guards everything that waits: the ring of versions with waiting calls, their lists and their counters. It is held for list
+ * One mutex guards everything that waits: the lanes, their lists and their counters, and what runs cost. It is held for list
  * surgery only, never across a run, a copy of tensors, a callback or another lock. With batches of small models the run takes tens of
  * microseconds and the surgery well under one, so one lock is enough for the workers of one machine.
  *
- *   batch_form     under the lock: take the first call of the version whose turn it is, then every call behind it in the same bucket
+ *   batch_form     under the lock: take the first call of the lane whose turn it is, then every call behind it in the same bucket
  *   batch_run      gather rows -> qn_session_run -> scatter rows; on failure halve and run again
  *   batch_scatter  copy each call's rows out and call done */
 #include "server/batcher/batcher.h"
 
 #include "quern/checked.h"
+#include "server/batcher/cost.h"
+#include "server/batcher/fair.h"
 #include "server/batcher/rows.h"
 
 #include <pthread.h>
@@ -18,10 +20,9 @@
 #include <time.h>
 
 struct qn_queue {
-    qn_call *head, **tail; /* waiting calls in order of arrival */
-    qn_queue *next_ready;  /* ring of queues with waiting calls; NULL when not in it */
-    bool in_ring;
-    int64_t n_waiting; /* calls in the list */
+    qn_lane lanes[QN_PRIORITY_COUNT];
+    qn_cost cost;
+    int64_t n_waiting; /* calls in all lanes */
     qn_queue_stats stats;
     pthread_mutex_t stats_mu; /* guards stats; innermost */
 };
@@ -32,14 +33,15 @@ typedef struct qn_worker {
     qn_team *team; /* NULL: one thread */
     void *gather;  /* input rows of a batch, grown on demand */
     size_t gather_bytes;
+    uint64_t busy_until_us; /* guarded by the batcher's mutex: when its run should end; 0: it has none */
     bool started;
 } qn_worker;
 
 struct qn_batcher {
     qn_batcher_options opt;
-    pthread_mutex_t mu;  /* guards the ring, every queue's list, waiting_bytes, stopping */
+    pthread_mutex_t mu;  /* guards fair, every queue's lanes and cost, waiting_bytes, idle, stopping */
     pthread_cond_t wake; /* CLOCK_MONOTONIC */
-    qn_queue *ring_head, *ring_tail;
+    qn_fair fair;
     uint64_t waiting_bytes;
     int idle;
     bool stopping;
@@ -51,6 +53,9 @@ typedef struct qn_batch {
     qn_call *first;
     int32_t n_calls;
     int64_t rows;
+    size_t bytes;   /* of the inputs */
+    qn_lane *lane;  /* whose turn it was: the time is charged to it */
+    double charged; /* us, as predicted */
 } qn_batch;
 
 static uint64_t now_us(void)
@@ -67,7 +72,7 @@ qn_status qn_queue_create(qn_queue **out, qn_error *err)
 
     *out = NULL;
     if (!q) return qn_error_set(err, QN_ERR_NOMEM, "queue of a version");
-    q->tail = &q->head;
+    for (int i = 0; i < QN_PRIORITY_COUNT; i++) qn_lane_init(&q->lanes[i], q, (qn_priority)i);
     pthread_mutex_init(&q->stats_mu, NULL);
     *out = q;
     return QN_OK;
@@ -101,32 +106,6 @@ static void queue_publish_waiting(qn_queue *q)
     pthread_mutex_lock(&q->stats_mu);
     q->stats.waiting = q->n_waiting;
     pthread_mutex_unlock(&q->stats_mu);
-}
-
-/* -- the ring of queues ----------------------------------------------------------------------------------------------------- */
-
-static void ring_push(qn_batcher *b, qn_queue *q)
-{
-    if (q->in_ring) return;
-    q->in_ring = true;
-    q->next_ready = NULL;
-    if (b->ring_tail)
-        b->ring_tail->next_ready = q;
-    else
-        b->ring_head = q;
-    b->ring_tail = q;
-}
-
-static qn_queue *ring_pop(qn_batcher *b)
-{
-    qn_queue *q = b->ring_head;
-
-    if (!q) return NULL;
-    b->ring_head = q->next_ready;
-    if (!b->ring_head) b->ring_tail = NULL;
-    q->in_ring = false;
-    q->next_ready = NULL;
-    return q;
 }
 
 static void list_append(qn_call ***tail, qn_call *c)
@@ -194,58 +173,83 @@ static bool may_batch(const qn_call *c)
     return s->batching == 1 || qn_model_rows_independent(qn_version_model(c->version));
 }
 
-/* Under the lock: take the head call and every later one of its bucket that still fits; the others keep their order. Calls on the way
- * that are cancelled or expired are taken out as well, into *lost. The walk ends when the batch is full. */
-static void batch_form(qn_batcher *b, qn_queue *q, uint64_t now, qn_batch *batch, qn_call **lost)
+/* Under the lock: the calls of a lane that the batch has room for, in order; the head of an empty batch is its first. The others stay as
+ * they are. Calls on the way that are cancelled or expired are taken out as well, into *lost. The walk ends when the batch is full. */
+static void take(qn_batcher *b, qn_lane *lane, uint64_t now, qn_batch *batch, qn_call ***batch_tail, qn_call ***lost_tail)
 {
-    qn_call **keep_tail = &q->head, **batch_tail = &batch->first, **lost_tail = lost;
-    qn_call *c = q->head;
-    int64_t max_rows = 0;
+    qn_call *c = lane->head, **keep_tail = &lane->head;
+    int64_t max_rows = batch->first && may_batch(batch->first) ? qn_version_settings(batch->first->version)->max_batch_rows : 0;
 
-    memset(batch, 0, sizeof *batch);
-    *lost = NULL;
-    q->head = NULL;
+    lane->head = NULL;
     while (c && (!batch->first || batch->rows < max_rows)) {
         qn_call *next = c->next;
+        const size_t bytes = qn_rows_input_bytes(c);
 
         if (call_lost(c, now, NULL) != QN_OK) {
-            list_append(&lost_tail, c);
-        } else if (!batch->first) {
-            list_append(&batch_tail, c);
-            batch->rows = c->rows;
-            batch->n_calls = 1;
-            max_rows = may_batch(c) ? qn_version_settings(c->version)->max_batch_rows : 0;
-        } else if (c->rows <= max_rows - batch->rows && qn_rows_same_bucket(batch->first, c)) {
-            list_append(&batch_tail, c);
+            list_append(lost_tail, c);
+        } else if (!batch->first || (c->rows <= max_rows - batch->rows && qn_rows_same_bucket(batch->first, c))) {
+            if (!batch->first) max_rows = may_batch(c) ? qn_version_settings(c->version)->max_batch_rows : 0;
+            list_append(batch_tail, c);
             batch->rows += c->rows;
+            batch->bytes += bytes;
             batch->n_calls++;
         } else {
             list_append(&keep_tail, c);
             c = next;
             continue;
         }
-        q->n_waiting--;
-        b->waiting_bytes -= qn_rows_input_bytes(c);
+        lane->n_waiting--;
+        lane->bytes_waiting -= bytes;
+        lane->queue->n_waiting--;
+        b->waiting_bytes -= bytes;
         c = next;
     }
     *keep_tail = c; /* what was not looked at, in one piece */
-    if (!c) q->tail = keep_tail;
-    if (!q->head) q->tail = &q->head;
+    if (!c) lane->tail = keep_tail;
+    if (!lane->head) {
+        lane->tail = &lane->head;
+        qn_fair_remove(&b->fair, lane);
+    }
 }
 
-/* Under the lock: should an idle worker wait for more rows? Sets hold_until_us on the first look. */
-static bool hold_back(const qn_queue *q, uint64_t now, uint64_t *until)
+/* Under the lock: a batch of the lane whose turn it is. What room it leaves goes to the other classes of the same model, for nothing. */
+static void batch_form(qn_batcher *b, qn_lane *lane, uint64_t now, qn_batch *batch, qn_call **lost)
 {
-    const qn_call *c = q->head;
+    qn_call **batch_tail = &batch->first, **lost_tail = lost;
+    qn_queue *q = lane->queue;
+
+    memset(batch, 0, sizeof *batch);
+    *lost = NULL;
+    take(b, lane, now, batch, &batch_tail, &lost_tail);
+    for (int i = 0; i < QN_PRIORITY_COUNT && batch->first; i++)
+        if (&q->lanes[i] != lane && q->lanes[i].head) take(b, &q->lanes[i], now, batch, &batch_tail, &lost_tail);
+    if (!batch->first) return;
+    batch->lane = lane;
+    batch->charged = qn_cost_run(&q->cost, batch->bytes);
+    qn_lane_charge(lane, batch->charged);
+}
+
+typedef struct holding {
+    uint64_t now, until; /* until: the earliest time at which a lane that is held will not be; 0: none is held */
+    bool stopping;
+} holding;
+
+/* Under the lock: may an idle worker take from this lane, or should it wait for more rows? */
+static bool may_take(void *user, qn_lane *lane)
+{
+    holding *h = user;
+    const qn_call *c = lane->head;
     const qn_model_settings *s = qn_version_settings(c->version);
+    uint64_t until;
     int64_t rows = 0;
 
-    if (s->max_queue_delay_us <= 0 || !may_batch(c)) return false;
+    if (h->stopping || s->max_queue_delay_us <= 0 || !may_batch(c)) return true;
+    until = c->queued_us + (uint64_t)s->max_queue_delay_us;
+    if (h->now >= until || (c->deadline_us && c->deadline_us < until)) return true;
     for (; c && rows < s->max_batch_rows; c = c->next) rows += c->rows;
-    if (rows >= s->max_batch_rows) return false;
-    *until = q->head->queued_us + (uint64_t)s->max_queue_delay_us;
-    if (q->head->deadline_us && q->head->deadline_us < *until) return false; /* it could not wait that long */
-    return now < *until;
+    if (rows >= s->max_batch_rows) return true;
+    if (!h->until || until < h->until) h->until = until;
+    return false;
 }
 
 /* -- running ------------------------------------------------------------------------------------------------------------------- */
@@ -267,6 +271,22 @@ static bool all_lost(void *user)
     return true;
 }
 
+/* A run ended: the prediction learns from it, and its lane pays what it took. */
+static void count_run(qn_worker *w, qn_version *v, const qn_batch *batch, uint64_t took)
+{
+    qn_queue *q = qn_version_queue(v);
+    qn_batcher *b = w->batcher;
+
+    pthread_mutex_lock(&q->stats_mu);
+    q->stats.n_batches++;
+    q->stats.run_us += took;
+    pthread_mutex_unlock(&q->stats_mu);
+    pthread_mutex_lock(&b->mu);
+    qn_cost_learn(&q->cost, batch->bytes, took);
+    qn_lane_charge(batch->lane, (double)took - batch->charged);
+    pthread_mutex_unlock(&b->mu);
+}
+
 /* Run calls [batch] once. On success every call has its outputs. */
 static qn_status batch_run_once(qn_worker *w, const qn_batch *batch, qn_session *session, qn_error *err)
 {
@@ -278,7 +298,7 @@ static qn_status batch_run_once(qn_worker *w, const qn_batch *batch, qn_session 
     int32_t n_in = qn_model_n_inputs(model), n_out = qn_model_n_outputs(model);
     qn_tensor *inputs = inputs_few, *outputs = outputs_few;
     qn_status st;
-    uint64_t began;
+    uint64_t began, took;
 
     if (n_in > QN_ROWS_FEW) inputs = calloc((size_t)n_in, sizeof *inputs);
     if (n_out > QN_ROWS_FEW) outputs = calloc((size_t)n_out, sizeof *outputs);
@@ -294,12 +314,9 @@ static qn_status batch_run_once(qn_worker *w, const qn_batch *batch, qn_session 
         if (!c->started_us) c->started_us = began;
     }
     st = qn_session_run(session, inputs, outputs, &hooks, err);
-    if (w->batcher->opt.on_batch) w->batcher->opt.on_batch(w->batcher->opt.user, v, batch->rows, batch->n_calls, now_us() - began);
-    qn_queue *q = qn_version_queue(v);
-    pthread_mutex_lock(&q->stats_mu);
-    q->stats.n_batches++;
-    q->stats.run_us += now_us() - began;
-    pthread_mutex_unlock(&q->stats_mu);
+    took = now_us() - began;
+    if (w->batcher->opt.on_batch) w->batcher->opt.on_batch(w->batcher->opt.user, v, batch->rows, batch->n_calls, took);
+    count_run(w, v, batch, took);
     if (st == QN_OK) st = qn_rows_scatter(batch->first, batch->n_calls, batch->rows, outputs, n_out, err);
 done:
     if (inputs != inputs_few) free(inputs);
@@ -312,9 +329,16 @@ static void batch_halve(const qn_batch *batch, qn_batch *a, qn_batch *b)
 {
     qn_call *c = batch->first;
 
-    *a = (qn_batch){ .first = batch->first, .n_calls = batch->n_calls / 2 };
-    for (int32_t i = 0; i < a->n_calls; i++, c = c->next) a->rows += c->rows;
-    *b = (qn_batch){ .first = c, .n_calls = batch->n_calls - a->n_calls, .rows = batch->rows - a->rows };
+    *a = (qn_batch){ .first = batch->first, .n_calls = batch->n_calls / 2, .lane = batch->lane };
+    for (int32_t i = 0; i < a->n_calls; i++, c = c->next) {
+        a->rows += c->rows;
+        a->bytes += qn_rows_input_bytes(c);
+    }
+    *b = (qn_batch){ .first = c,
+                     .n_calls = batch->n_calls - a->n_calls,
+                     .rows = batch->rows - a->rows,
+                     .bytes = batch->bytes - a->bytes,
+                     .lane = batch->lane };
 }
 
 static void batch_answer(qn_batch batch, qn_status st, const qn_error *err)
@@ -379,31 +403,18 @@ static void wait_until(qn_batcher *b, uint64_t until_us)
     pthread_cond_timedwait(&b->wake, &b->mu, &ts);
 }
 
-/* Under the lock: find something to run, looking at each ready queue once. *until: when to look again, 0 if only a wake-up helps. */
+/* Under the lock: find something to run. *until: when to look again, 0 if only a wake-up helps. */
 static bool next_batch(qn_batcher *b, qn_batch *batch, qn_call **lost, uint64_t *until)
 {
-    uint64_t now = now_us();
-    qn_queue *first_held = NULL;
+    holding h = { .now = now_us(), .stopping = b->stopping };
+    qn_lane *lane = qn_fair_next(&b->fair, may_take, &h);
 
-    *until = 0;
     *lost = NULL;
-    for (;;) {
-        qn_queue *q = b->ring_head;
-        uint64_t t = 0;
-
-        if (!q || q == first_held) return false;
-        ring_pop(b);
-        if (q->head && !b->stopping && hold_back(q, now, &t)) {
-            if (!first_held) first_held = q;
-            if (!*until || t < *until) *until = t;
-            ring_push(b, q);
-            continue;
-        }
-        batch_form(b, q, now, batch, lost);
-        queue_publish_waiting(q);
-        if (q->head) ring_push(b, q);
-        if (batch->first || *lost) return true;
-    }
+    *until = h.until;
+    if (!lane) return false;
+    batch_form(b, lane, h.now, batch, lost);
+    queue_publish_waiting(lane->queue);
+    return true;
 }
 
 static void *worker_main(void *arg)
@@ -427,7 +438,8 @@ static void *worker_main(void *arg)
             b->idle--;
             continue;
         }
-        if (b->ring_head && b->idle > 0) pthread_cond_signal(&b->wake); /* more to do than this worker takes */
+        if (b->fair.ready && b->idle > 0) pthread_cond_signal(&b->wake); /* more to do than this worker takes */
+        if (batch.first) w->busy_until_us = now_us() + (uint64_t)batch.charged;
         pthread_mutex_unlock(&b->mu);
         while (lost) {
             qn_call *next = lost->next;
@@ -439,6 +451,7 @@ static void *worker_main(void *arg)
         }
         if (batch.first) batch_run(w, &batch);
         pthread_mutex_lock(&b->mu);
+        w->busy_until_us = 0; /* also of a batch that never ran */
     }
     pthread_mutex_unlock(&b->mu);
     return NULL;
@@ -446,11 +459,73 @@ static void *worker_main(void *arg)
 
 /* -- life ------------------------------------------------------------------------------------------------------------------------ */
 
-qn_status qn_batcher_submit(qn_batcher *b, qn_call *call, qn_error *err)
+/* Under the lock: when a call of this lane that comes now would be answered, at the earliest; 0: nothing is known. */
+static uint64_t predicted_end(const qn_batcher *b, const qn_lane *lane, size_t bytes, uint64_t now)
+{
+    const qn_cost *cost = &lane->queue->cost;
+    double wait = 0;
+
+    if (cost->n_runs < QN_COST_ENOUGH) return 0;
+    if (b->idle == 0) {
+        uint64_t free_us = UINT64_MAX;
+
+        for (int i = 0; i < b->opt.n_workers; i++)
+            if (b->workers[i].busy_until_us < free_us) free_us = b->workers[i].busy_until_us;
+        wait = free_us > now ? (double)(free_us - now) : 0;
+    }
+    wait += qn_cost_work(cost, lane->bytes_waiting) / (qn_fair_share(&b->fair, lane) * (double)b->opt.n_workers);
+    return now + (uint64_t)(wait + qn_cost_run(cost, bytes));
+}
+
+/* Under the lock: waiting calls that this one would stand behind, or beside. */
+static int64_t waiting_before(const qn_queue *q, qn_priority priority)
+{
+    int64_t n = 0;
+
+    for (int i = 0; i <= (int)priority; i++) n += q->lanes[i].n_waiting;
+    return n;
+}
+
+/* Under the lock: may this call wait? */
+static qn_status admit(const qn_batcher *b, const qn_call *call, const qn_lane *lane, size_t bytes, qn_error *err)
 {
     const qn_model_settings *s = qn_version_settings(call->version);
+    const char *name = qn_version_name(call->version);
+    const int64_t waiting = waiting_before(lane->queue, call->priority);
+    uint64_t end;
+
+    if (b->stopping) return qn_error_set(err, QN_ERR_UNAVAILABLE, "the server is shutting down");
+    if (waiting >= s->max_queued)
+        return qn_error_set(err, QN_ERR_UNAVAILABLE, "queue of model %s is full: %lld requests wait, max_queued is %d", name,
+                            (long long)waiting, s->max_queued);
+    if (b->opt.max_bytes && bytes > b->opt.max_bytes - b->waiting_bytes)
+        return qn_error_set(err, QN_ERR_UNAVAILABLE, "waiting requests hold %llu bytes, %zu more would pass the limit %llu",
+                            (unsigned long long)b->waiting_bytes, bytes, (unsigned long long)b->opt.max_bytes);
+    if (!call->deadline_us || lane->n_waiting == 0) return QN_OK; /* the first to wait always may: predictions learn from it */
+    end = predicted_end(b, lane, bytes, call->queued_us);
+    if (end > call->deadline_us)
+        return qn_error_set(err, QN_ERR_UNAVAILABLE, "model %s is busy: an answer would take %llu us and the deadline is in %llu us", name,
+                            (unsigned long long)(end - call->queued_us), (unsigned long long)(call->deadline_us - call->queued_us));
+    return QN_OK;
+}
+
+static void count_refusal(qn_queue *q, qn_status st)
+{
+    pthread_mutex_lock(&q->stats_mu);
+    if (st == QN_ERR_UNAVAILABLE)
+        q->stats.n_rejected++;
+    else if (st == QN_ERR_DEADLINE)
+        q->stats.n_expired++;
+    else
+        q->stats.n_cancelled++;
+    pthread_mutex_unlock(&q->stats_mu);
+}
+
+qn_status qn_batcher_submit(qn_batcher *b, qn_call *call, qn_error *err)
+{
     qn_queue *q = qn_version_queue(call->version);
-    size_t bytes = qn_rows_input_bytes(call);
+    qn_lane *lane = &q->lanes[call->priority];
+    const size_t bytes = qn_rows_input_bytes(call);
     qn_status st;
 
     call->queued_us = now_us();
@@ -460,34 +535,20 @@ qn_status qn_batcher_submit(qn_batcher *b, qn_call *call, qn_error *err)
     st = call_lost(call, call->queued_us, err);
     if (st == QN_OK) {
         pthread_mutex_lock(&b->mu);
-        if (b->stopping) {
-            st = qn_error_set(err, QN_ERR_UNAVAILABLE, "the server is shutting down");
-        } else if (q->n_waiting >= s->max_queued) {
-            st = qn_error_set(err, QN_ERR_UNAVAILABLE, "queue of model %s is full: %lld requests wait, max_queued is %d",
-                              qn_version_name(call->version), (long long)q->n_waiting, s->max_queued);
-        } else if (b->opt.max_bytes && bytes > b->opt.max_bytes - b->waiting_bytes) {
-            st = qn_error_set(err, QN_ERR_UNAVAILABLE, "waiting requests hold %llu bytes, %zu more would pass the limit %llu",
-                              (unsigned long long)b->waiting_bytes, bytes, (unsigned long long)b->opt.max_bytes);
-        } else {
+        st = admit(b, call, lane, bytes, err);
+        if (st == QN_OK) {
             b->waiting_bytes += bytes;
-            list_append(&q->tail, call);
+            list_append(&lane->tail, call);
+            lane->n_waiting++;
+            lane->bytes_waiting += bytes;
             q->n_waiting++;
             queue_publish_waiting(q);
-            ring_push(b, q);
+            qn_fair_add(&b->fair, lane);
             if (b->idle > 0) pthread_cond_signal(&b->wake);
         }
         pthread_mutex_unlock(&b->mu);
     }
-    if (st == QN_ERR_UNAVAILABLE || st == QN_ERR_DEADLINE || st == QN_ERR_CANCELLED) {
-        pthread_mutex_lock(&q->stats_mu);
-        if (st == QN_ERR_UNAVAILABLE)
-            q->stats.n_rejected++;
-        else if (st == QN_ERR_DEADLINE)
-            q->stats.n_expired++;
-        else
-            q->stats.n_cancelled++;
-        pthread_mutex_unlock(&q->stats_mu);
-    }
+    if (st != QN_OK) count_refusal(q, st);
     return st;
 }
 
@@ -548,13 +609,18 @@ void qn_batcher_destroy(qn_batcher *b)
     if (!b) return;
     pthread_mutex_lock(&b->mu);
     b->stopping = true;
-    for (qn_queue *q = ring_pop(b); q; q = ring_pop(b)) {
-        *tail = q->head;
-        if (q->head) tail = q->tail;
-        q->head = NULL;
-        q->tail = &q->head;
-        q->n_waiting = 0;
-        queue_publish_waiting(q);
+    while (b->fair.ready) {
+        qn_lane *l = b->fair.ready;
+
+        *tail = l->head;
+        tail = l->tail;
+        l->head = NULL;
+        l->tail = &l->head;
+        l->queue->n_waiting -= l->n_waiting;
+        l->n_waiting = 0;
+        l->bytes_waiting = 0;
+        qn_fair_remove(&b->fair, l);
+        queue_publish_waiting(l->queue);
     }
     *tail = NULL;
     pthread_cond_broadcast(&b->wake);

@@ -6,7 +6,8 @@
  *                                     |--[deadline, cancel, shutdown]--------------------> done
  * Work-conserving: an idle worker takes what is there at once (max_queue_delay_us 0), up to max_batch_rows rows of one shape bucket
  * (same dtypes and dims but for dimension 0). Calls of another shape go on waiting for their own batch; they never close one.
- * Fairness: versions with waiting calls take turns.
+ * Fairness: models and priority classes share the workers' time, measured in microseconds of runs (fair.h).
+ * Admission: a call that would be answered after its deadline, by the runs seen so far (cost.h), is refused when it comes.
  * A failed batch is halved and run again, so that one bad row never fails its neighbours.
  * Threads: any thread may submit; the call belongs to the batcher until done. */
 #ifndef QUERN_SERVER_BATCHER_H
@@ -20,13 +21,22 @@ typedef struct qn_batcher qn_batcher;
 typedef struct qn_queue qn_queue;
 typedef struct qn_call qn_call;
 
+/* Classes of calls; while both wait, one gets four times the time of the next. */
+typedef enum qn_priority {
+    QN_PRIORITY_HIGH,
+    QN_PRIORITY_NORMAL,
+    QN_PRIORITY_LOW,
+    QN_PRIORITY_COUNT,
+} qn_priority;
+
 struct qn_call {
     /* filled by the owner before submit */
     qn_version *version;     /* one reference, the owner's */
     const qn_tensor *inputs; /* [n_inputs of the model], model order, owner's memory; checked against the ports already */
     int64_t rows;            /* dimension 0 of every input, or 1 when the model has no batch */
-    uint64_t deadline_us;    /* CLOCK_MONOTONIC; 0: none. Passed while waiting or between nodes: QN_ERR_DEADLINE */
-    atomic_bool cancelled;   /* set from any thread: QN_ERR_CANCELLED at the next look */
+    qn_priority priority;
+    uint64_t deadline_us;  /* CLOCK_MONOTONIC; 0: none. Passed while waiting or between nodes: QN_ERR_DEADLINE */
+    atomic_bool cancelled; /* set from any thread: QN_ERR_CANCELLED at the next look */
     void (*done)(qn_call *call);
     void *user;
     /* filled by the batcher before done */
@@ -56,7 +66,8 @@ qn_status qn_batcher_create(const qn_batcher_options *options, qn_batcher **out,
 /* Every waiting call is answered QN_ERR_UNAVAILABLE, running ones finish; then the workers are joined. NULL allowed. */
 void qn_batcher_destroy(qn_batcher *batcher);
 
-/* Fails with QN_ERR_UNAVAILABLE (max_queued or max_bytes reached, or shutting down), QN_ERR_DEADLINE (already passed). */
+/* Fails with QN_ERR_UNAVAILABLE (max_queued or max_bytes reached, no chance to meet the deadline, or shutting down), QN_ERR_DEADLINE
+ * (already passed). */
 qn_status qn_batcher_submit(qn_batcher *batcher, qn_call *call, qn_error *err);
 
 /* A version's queue, made by the registry with the version and destroyed with it (then it is empty). */

@@ -48,6 +48,7 @@ typedef struct qn_decoded {
     int32_t n_wanted;
     const char *id;      /* v2 "id", or NULL */
     uint64_t timeout_us; /* v2 parameter "timeout"; 0: none */
+    int priority;        /* v2 parameter "priority": 1 the highest .. 3; 0: none */
     bool row_format;     /* TFS: "instances" (true) or "inputs" */
 } qn_decoded;
 

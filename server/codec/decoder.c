@@ -348,6 +348,7 @@ static qn_status finish(qn_decoder *d, qn_decoded *out, qn_error *err)
                          .n_wanted = d->n_wanted,
                          .id = d->has_id ? d->id : NULL,
                          .timeout_us = d->timeout_us,
+                         .priority = d->priority,
                          .row_format = d->row_format };
     return common_rows(d, &out->rows, err);
 }

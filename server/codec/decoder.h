@@ -65,6 +65,7 @@ struct qn_decoder {
     char id[QN_CODEC_ID_BYTES + 1];
     bool has_id;
     uint64_t timeout_us;
+    int priority;
     /* v2 */
     qn_v2_where where, after_skip;
     int32_t skip_depth;

@@ -86,6 +86,13 @@ static qn_status parameter_value(qn_decoder *d, qn_json_token token, const char 
         return wrong_type("a parameter", "a string, a number or a bool", err);
     if (key_is(d, "timeout") && (token != QN_JSON_NUMBER || !qn_number_to_u64(text, n, &d->timeout_us)))
         return wrong_type("parameter timeout", "a whole number of microseconds", err);
+    if (key_is(d, "priority")) {
+        uint64_t level;
+
+        if (token != QN_JSON_NUMBER || !qn_number_to_u64(text, n, &level) || level > 3)
+            return wrong_type("parameter priority", "0 (the model's own), 1 (high), 2 (normal) or 3 (low)", err);
+        d->priority = (int)level;
+    }
     if (key_is(d, "binary_data_output")) {
         if (token != QN_JSON_TRUE && token != QN_JSON_FALSE) return wrong_type("parameter binary_data_output", "true or false", err);
         d->binary_output = token == QN_JSON_TRUE;

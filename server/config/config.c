@@ -17,7 +17,7 @@ const size_t qn_config_n_settings = COUNT(qn_config_settings);
 
 /* A model's quern.yaml as written: integers before they are narrowed, and labels not yet handed over. */
 typedef struct model_file {
-    int64_t max_batch_rows, max_queue_delay_us, max_queued, bits, batching;
+    int64_t max_batch_rows, max_queue_delay_us, max_queued, bits, batching, priority;
     qn_text_list labels;
 } model_file;
 
@@ -87,6 +87,7 @@ void qn_config_model_defaults(const qn_config *config, qn_model_settings *out)
         .max_queued = (int32_t)config->max_queued,
         .bits = config->bits ? QN_BITS_FAST : QN_BITS_EXACT,
         .batching = -1,
+        .priority = 1,
     };
 }
 
@@ -104,6 +105,7 @@ qn_status qn_config_parse_model(const char *shown, const char *text, size_t n, q
         .max_queued = settings->max_queued,
         .bits = settings->bits == QN_BITS_FAST,
         .batching = settings->batching < 0 ? 0 : settings->batching + 1,
+        .priority = settings->priority,
     };
     qn_status st = qn_settings_read(shown, text, n, model_rows, COUNT(model_rows), &m, err);
 
@@ -116,6 +118,7 @@ qn_status qn_config_parse_model(const char *shown, const char *text, size_t n, q
     settings->max_queued = (int32_t)m.max_queued;
     settings->bits = m.bits ? QN_BITS_FAST : QN_BITS_EXACT;
     settings->batching = (int)m.batching - 1; /* auto -1, never 0, always 1 */
+    settings->priority = (int)m.priority;
     if (m.labels.n > 0) {
         labels_free(settings->labels, settings->n_labels);
         settings->labels = m.labels.items;

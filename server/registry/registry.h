@@ -43,6 +43,7 @@ typedef struct qn_model_settings {
     int32_t max_queued;         /* 1..1000000 requests waiting; beyond it 503 */
     qn_bits bits;               /* exact, or fast (OpenBLAS allowed) */
     int batching;               /* -1: only if rows are proved independent; 0: never; 1: the operator vouches for it */
+    int priority;               /* qn_priority of calls that name none: 0 high, 1 normal, 2 low */
     char **labels;              /* [n_labels] class names for people, or NULL; owned by the version */
     int32_t n_labels;
 } qn_model_settings;

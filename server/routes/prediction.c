@@ -16,6 +16,7 @@ typedef struct prediction {
     qn_decoder *decoder;
     qn_decoded decoded;
     uint64_t timeout_us; /* of the header, or of the configuration */
+    int priority;        /* of the header; 0: none */
 } prediction;
 
 static prediction *prediction_of(const qn_exchange *x) { return qn_visit_of(x)->state; }
@@ -34,6 +35,22 @@ static bool header_timeout(qn_exchange *x, uint64_t *timeout_us)
     }
     if (ms * 1000 < *timeout_us) *timeout_us = ms * 1000;
     return true;
+}
+
+/* X-Request-Priority, if it is there; *priority as the v2 parameter. */
+static bool header_priority(qn_exchange *x, int *priority)
+{
+    static const char *const names[] = { "high", "normal", "low" };
+    int n = 0;
+    const qn_http_field *f = qn_http_find(x->head, "X-Request-Priority", &n);
+
+    for (int i = 0; i < 3 && n == 1; i++) {
+        if (f->value_len != strlen(names[i]) || memcmp(f->value, names[i], f->value_len) != 0) continue;
+        *priority = i + 1;
+        return true;
+    }
+    if (n > 0) qn_exchange_error(x, 400, "X-Request-Priority: high, normal or low expected, once");
+    return n == 0;
 }
 
 /* Length of the JSON part of a body with binary tensors; -1 when the header is not there. */
@@ -72,6 +89,7 @@ void qn_prediction_begin(qn_exchange *x, qn_body_kind kind)
     p->x = x;
     p->kind = kind;
     p->timeout_us = timeout_us;
+    if (!header_priority(x, &p->priority)) return;
     if (!qn_visit_version(x, &p->call.version)) return;
     if (qn_decoder_create(kind, qn_version_model(p->call.version), header_bytes, &limits, &p->decoder, &err) != QN_OK)
         qn_reply_error(x, &err, false);
@@ -148,6 +166,8 @@ void qn_prediction_end(qn_exchange *x)
     if (p->decoded.timeout_us && p->decoded.timeout_us < p->timeout_us) p->timeout_us = p->decoded.timeout_us;
     call->inputs = p->decoded.inputs;
     call->rows = p->decoded.rows;
+    if (p->decoded.priority) p->priority = p->decoded.priority; /* the body speaks for this request alone, a header may be a proxy's */
+    call->priority = (qn_priority)(p->priority ? p->priority - 1 : qn_version_settings(call->version)->priority);
     call->deadline_us = x->started_us + p->timeout_us;
     call->done = on_done;
     call->user = p;

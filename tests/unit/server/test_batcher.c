@@ -28,6 +28,8 @@ struct qn_session {
 
 static atomic_int n_runs, n_rows_run, largest_batch, n_held;
 static atomic_bool hold; /* runs wait while it is set */
+static atomic_int sleep_us, n_seen;
+static float seen[64]; /* first element of each run, in order */
 
 qn_model *qn_version_model(const qn_version *v) { return (qn_model *)(uintptr_t)&v->model; }
 const char *qn_version_name(const qn_version *v) { return v ? "fake" : ""; }
@@ -60,6 +62,8 @@ qn_status qn_session_run(qn_session *s, const qn_tensor *inputs, qn_tensor *outp
         if (hooks->cancelled(hooks->user)) return qn_error_set(err, QN_ERR_CANCELLED, "nobody waits");
         usleep(500);
     }
+    if (atomic_load(&sleep_us)) usleep((useconds_t)atomic_load(&sleep_us));
+    if (atomic_load(&n_seen) < 64) seen[atomic_fetch_add(&n_seen, 1)] = x[0];
     atomic_fetch_add(&n_runs, 1);
     atomic_fetch_add(&n_rows_run, (int)inputs[0].dims[0]);
     if (atomic_load(&largest_batch) < (int)inputs[0].dims[0]) atomic_store(&largest_batch, (int)inputs[0].dims[0]);
@@ -121,6 +125,8 @@ static int set_up(void **state)
     atomic_store(&n_rows_run, 0);
     atomic_store(&largest_batch, 0);
     atomic_store(&n_held, 0);
+    atomic_store(&n_seen, 0);
+    atomic_store(&sleep_us, 0);
     atomic_store(&hold, false);
     assert_int_equal(qn_queue_create(&version.queue, NULL), QN_OK);
     return qn_batcher_create(&o, &batcher, NULL) == QN_OK ? 0 : -1;
@@ -324,6 +330,92 @@ static void shutting_down_answers_everybody(void **state)
     release_all(t, 5);
 }
 
+/* One worker, held by a call; what is queued behind it runs in order. */
+static qn_batcher *one_worker(test_call *busy)
+{
+    qn_batcher_options o = { .n_workers = 1, .team_size = 1 };
+    qn_batcher *b = NULL;
+
+    assert_int_equal(qn_batcher_create(&o, &b, NULL), QN_OK);
+    atomic_store(&hold, true);
+    call_init(busy, &version, 1, 3, 100);
+    busy->call.priority = QN_PRIORITY_LOW; /* whose turns it costs */
+    assert_int_equal(qn_batcher_submit(b, &busy->call, NULL), QN_OK);
+    for (int k = 0; k < 20000 && atomic_load(&n_held) < 1; k++) usleep(1000);
+    return b;
+}
+
+static void a_higher_class_overtakes_and_its_batch_takes_others_along(void **state)
+{
+    test_call busy, t[5];
+    const qn_priority class[5] = { QN_PRIORITY_LOW, QN_PRIORITY_NORMAL, QN_PRIORITY_LOW, QN_PRIORITY_HIGH, QN_PRIORITY_LOW };
+    const int64_t width[5] = { 4, 5, 6, 7, 7 }; /* the last one fits the batch of the high one */
+    qn_batcher *b = one_worker(&busy);
+
+    (void)state;
+    for (int i = 0; i < 5; i++) {
+        call_init(&t[i], &version, 1, width[i], (float)(20 * i));
+        t[i].call.priority = class[i];
+        assert_int_equal(qn_batcher_submit(b, &t[i].call, NULL), QN_OK);
+    }
+    atomic_store(&hold, false);
+    for (int i = 0; i < 5; i++) {
+        wait_answer(&t[i]);
+        assert_plus_one(&t[i]);
+    }
+    wait_answer(&busy);
+    assert_int_equal(atomic_load(&n_seen), 5);
+    assert_true(seen[1] == 60 && t[3].call.batch_rows == 2 && t[4].call.batch_rows == 2);
+    assert_true(seen[2] == 20 && seen[3] == 0 && seen[4] == 40);
+    release_all(t, 5);
+    release_all(&busy, 1);
+    qn_batcher_destroy(b);
+}
+
+static void what_cannot_meet_its_deadline_is_refused_when_it_comes(void **state)
+{
+    test_call busy, t[12];
+    qn_batcher *b = one_worker(&busy);
+    qn_status st = QN_OK;
+    qn_error err = { 0 };
+
+    (void)state;
+    atomic_store(&sleep_us, 5000); /* so long does a run take, at least */
+    atomic_store(&hold, false);
+    for (int i = 0; i < 10; i++) {
+        call_init(&t[i], &version, 1, 4, 20);
+        assert_int_equal(qn_batcher_submit(b, &t[i].call, NULL), QN_OK);
+        wait_answer(&t[i]);
+        qn_call_release(&t[i].call);
+    }
+    atomic_store(&n_held, 0);
+    atomic_store(&hold, true);
+    for (int i = 0; i < 11; i++) {
+        call_init(&t[i], &version, 1, 4 + i, 20); /* each a run of its own */
+        assert_int_equal(qn_batcher_submit(b, &t[i].call, NULL), QN_OK);
+        while (atomic_load(&n_held) == 0) usleep(100);
+    }
+    for (int try = 0; try < 100 && st != QN_ERR_UNAVAILABLE; try++) { /* once without being held up for 20 ms in between */
+        struct timespec now;
+
+        call_init(&t[11], &version, 1, 4, 20);
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        t[11].call.deadline_us = (uint64_t)now.tv_sec * 1000000u + (uint64_t)now.tv_nsec / 1000u + 20000; /* ten runs are before it */
+        st = qn_batcher_submit(b, &t[11].call, &err);
+        assert_int_not_equal(st, QN_OK);
+    }
+    assert_int_equal(st, QN_ERR_UNAVAILABLE);
+    assert_non_null(strstr(err.message, "deadline"));
+    assert_int_equal(atomic_load(&t[11].answered), 0);
+    atomic_store(&sleep_us, 0);
+    atomic_store(&hold, false);
+    for (int i = 0; i < 11; i++) wait_answer(&t[i]);
+    wait_answer(&busy);
+    release_all(t, 11);
+    release_all(&busy, 1);
+    qn_batcher_destroy(b);
+}
+
 static void *submit_many(void *arg)
 {
     test_call *t = arg;
@@ -369,6 +461,8 @@ int main(void)
         T(cancelled_and_expired_calls_are_not_run),
         T(a_run_nobody_waits_for_stops),
         T(shutting_down_answers_everybody),
+        T(a_higher_class_overtakes_and_its_batch_takes_others_along),
+        T(what_cannot_meet_its_deadline_is_refused_when_it_comes),
         T(many_clients_get_their_own_rows),
     };
 
