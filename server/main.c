@@ -205,13 +205,13 @@ static void on_load(void *user, const char *model, int64_t version, qn_status st
     qn_log_end(&line);
 }
 
-static void on_batch(void *user, qn_version *v, int64_t rows, int32_t n_calls, uint64_t run_us)
+static void on_batch(void *user, qn_version *v, int64_t rows, int32_t n_calls, uint64_t run_us, qn_left left)
 {
     daemon_state *d = user;
 
     (void)v;
     (void)n_calls;
-    qn_metrics_batch(d->app.metrics, rows, run_us);
+    qn_metrics_batch(d->app.metrics, rows, run_us, (int)left);
     atomic_fetch_add_explicit(&d->batches, 1, memory_order_relaxed);
 }
 
@@ -496,6 +496,7 @@ static int serve(int argc, char **argv)
     }
     if (args.check_config) return check_config(&d.config);
     d.log.level = (qn_log_level)d.config.log_level;
+    d.log.json = d.config.log_format == 1;
     d.app.config = &d.config;
     d.app.log = &d.log;
     sigemptyset(&signals);

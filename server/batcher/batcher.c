@@ -56,6 +56,7 @@ typedef struct qn_batch {
     size_t bytes;   /* of the inputs */
     qn_lane *lane;  /* whose turn it was: the time is charged to it */
     double charged; /* us, as predicted */
+    qn_left left;
 } qn_batch;
 
 static uint64_t now_us(void)
@@ -103,8 +104,16 @@ void qn_call_release(qn_call *call)
 /* Under the lock: what the statistics show. */
 static void queue_publish_waiting(qn_queue *q)
 {
+    uint64_t oldest = 0;
+
+    for (int i = 0; i < QN_PRIORITY_COUNT; i++) {
+        const qn_call *c = q->lanes[i].head;
+
+        if (c && (!oldest || c->queued_us < oldest)) oldest = c->queued_us;
+    }
     pthread_mutex_lock(&q->stats_mu);
     q->stats.waiting = q->n_waiting;
+    q->stats.oldest_us = oldest;
     pthread_mutex_unlock(&q->stats_mu);
 }
 
@@ -212,6 +221,15 @@ static void take(qn_batcher *b, qn_lane *lane, uint64_t now, qn_batch *batch, qn
     }
 }
 
+static qn_left left_because(const qn_batch *batch, uint64_t now)
+{
+    const qn_model_settings *s = qn_version_settings(batch->first->version);
+
+    if (!may_batch(batch->first)) return QN_LEFT_ALONE;
+    if (batch->rows >= s->max_batch_rows) return QN_LEFT_FULL;
+    return s->max_queue_delay_us > 0 && now >= batch->first->queued_us + (uint64_t)s->max_queue_delay_us ? QN_LEFT_DELAY : QN_LEFT_DRAINED;
+}
+
 /* Under the lock: a batch of the lane whose turn it is. What room it leaves goes to the other classes of the same model, for nothing. */
 static void batch_form(qn_batcher *b, qn_lane *lane, uint64_t now, qn_batch *batch, qn_call **lost)
 {
@@ -225,6 +243,7 @@ static void batch_form(qn_batcher *b, qn_lane *lane, uint64_t now, qn_batch *bat
         if (&q->lanes[i] != lane && q->lanes[i].head) take(b, &q->lanes[i], now, batch, &batch_tail, &lost_tail);
     if (!batch->first) return;
     batch->lane = lane;
+    batch->left = left_because(batch, now);
     batch->charged = qn_cost_run(&q->cost, batch->bytes);
     qn_lane_charge(lane, batch->charged);
 }
@@ -315,7 +334,7 @@ static qn_status batch_run_once(qn_worker *w, const qn_batch *batch, qn_session 
     }
     st = qn_session_run(session, inputs, outputs, &hooks, err);
     took = now_us() - began;
-    if (w->batcher->opt.on_batch) w->batcher->opt.on_batch(w->batcher->opt.user, v, batch->rows, batch->n_calls, took);
+    if (w->batcher->opt.on_batch) w->batcher->opt.on_batch(w->batcher->opt.user, v, batch->rows, batch->n_calls, took, batch->left);
     count_run(w, v, batch, took);
     if (st == QN_OK) st = qn_rows_scatter(batch->first, batch->n_calls, batch->rows, outputs, n_out, err);
 done:
@@ -329,7 +348,7 @@ static void batch_halve(const qn_batch *batch, qn_batch *a, qn_batch *b)
 {
     qn_call *c = batch->first;
 
-    *a = (qn_batch){ .first = batch->first, .n_calls = batch->n_calls / 2, .lane = batch->lane };
+    *a = (qn_batch){ .first = batch->first, .n_calls = batch->n_calls / 2, .lane = batch->lane, .left = batch->left };
     for (int32_t i = 0; i < a->n_calls; i++, c = c->next) {
         a->rows += c->rows;
         a->bytes += qn_rows_input_bytes(c);
@@ -487,26 +506,33 @@ static int64_t waiting_before(const qn_queue *q, qn_priority priority)
 }
 
 /* Under the lock: may this call wait? */
-static qn_status admit(const qn_batcher *b, const qn_call *call, const qn_lane *lane, size_t bytes, qn_error *err)
+static qn_status admit(const qn_batcher *b, qn_call *call, const qn_lane *lane, size_t bytes, qn_error *err)
 {
     const qn_model_settings *s = qn_version_settings(call->version);
     const char *name = qn_version_name(call->version);
     const int64_t waiting = waiting_before(lane->queue, call->priority);
     uint64_t end;
 
-    if (b->stopping) return qn_error_set(err, QN_ERR_UNAVAILABLE, "the server is shutting down");
-    if (waiting >= s->max_queued)
+    if (b->stopping) {
+        call->refused = QN_REFUSED_STOPPING;
+        return qn_error_set(err, QN_ERR_UNAVAILABLE, "the server is shutting down");
+    }
+    if (waiting >= s->max_queued) {
+        call->refused = QN_REFUSED_FULL;
         return qn_error_set(err, QN_ERR_UNAVAILABLE, "queue of model %s is full: %lld requests wait, max_queued is %d", name,
                             (long long)waiting, s->max_queued);
-    if (b->opt.max_bytes && bytes > b->opt.max_bytes - b->waiting_bytes)
+    }
+    if (b->opt.max_bytes && bytes > b->opt.max_bytes - b->waiting_bytes) {
+        call->refused = QN_REFUSED_BYTES;
         return qn_error_set(err, QN_ERR_UNAVAILABLE, "waiting requests hold %llu bytes, %zu more would pass the limit %llu",
                             (unsigned long long)b->waiting_bytes, bytes, (unsigned long long)b->opt.max_bytes);
+    }
     if (!call->deadline_us || lane->n_waiting == 0) return QN_OK; /* the first to wait always may: predictions learn from it */
     end = predicted_end(b, lane, bytes, call->queued_us);
-    if (end > call->deadline_us)
-        return qn_error_set(err, QN_ERR_UNAVAILABLE, "model %s is busy: an answer would take %llu us and the deadline is in %llu us", name,
-                            (unsigned long long)(end - call->queued_us), (unsigned long long)(call->deadline_us - call->queued_us));
-    return QN_OK;
+    if (end <= call->deadline_us) return QN_OK;
+    call->refused = QN_REFUSED_DEADLINE;
+    return qn_error_set(err, QN_ERR_UNAVAILABLE, "model %s is busy: an answer would take %llu us and the deadline is in %llu us", name,
+                        (unsigned long long)(end - call->queued_us), (unsigned long long)(call->deadline_us - call->queued_us));
 }
 
 static void count_refusal(qn_queue *q, qn_status st)
@@ -530,6 +556,7 @@ qn_status qn_batcher_submit(qn_batcher *b, qn_call *call, qn_error *err)
 
     call->queued_us = now_us();
     call->started_us = call->finished_us = 0;
+    call->refused = QN_REFUSED_NOT;
     call->outputs = NULL;
     call->n_outputs = 0;
     st = call_lost(call, call->queued_us, err);

@@ -29,6 +29,23 @@ typedef enum qn_priority {
     QN_PRIORITY_COUNT,
 } qn_priority;
 
+/* Why a call was not taken. */
+typedef enum qn_refused {
+    QN_REFUSED_NOT,
+    QN_REFUSED_FULL,     /* max_queued */
+    QN_REFUSED_BYTES,    /* max_bytes */
+    QN_REFUSED_DEADLINE, /* it could not be answered by then */
+    QN_REFUSED_STOPPING,
+} qn_refused;
+
+/* Why a batch ran when it did. */
+typedef enum qn_left {
+    QN_LEFT_FULL,    /* max_batch_rows, or the next call would not have fitted */
+    QN_LEFT_DRAINED, /* nothing else waited that could have joined */
+    QN_LEFT_DELAY,   /* it had waited max_queue_delay_us for more */
+    QN_LEFT_ALONE,   /* calls of this model are not joined */
+} qn_left;
+
 struct qn_call {
     /* filled by the owner before submit */
     qn_version *version;     /* one reference, the owner's */
@@ -41,6 +58,7 @@ struct qn_call {
     void *user;
     /* filled by the batcher before done */
     qn_status status;
+    qn_refused refused; /* when qn_batcher_submit() fails with QN_ERR_UNAVAILABLE */
     qn_error err;
     qn_tensor *outputs; /* [n_outputs] the call's own rows, owned by the call: qn_call_release() */
     int32_t n_outputs;
@@ -58,7 +76,7 @@ typedef struct qn_batcher_options {
     int team_size;      /* threads that share one big op, 1..256; 1: no teams */
     uint64_t max_bytes; /* input bytes of all waiting calls; beyond it QN_ERR_UNAVAILABLE; 0: none */
     /* observation hooks; may be NULL; called without locks */
-    void (*on_batch)(void *user, qn_version *v, int64_t rows, int32_t n_calls, uint64_t run_us);
+    void (*on_batch)(void *user, qn_version *v, int64_t rows, int32_t n_calls, uint64_t run_us, qn_left left);
     void *user;
 } qn_batcher_options;
 
@@ -76,6 +94,7 @@ void qn_queue_destroy(qn_queue *queue);
 
 typedef struct qn_queue_stats {
     int64_t waiting;                                                  /* calls now */
+    uint64_t oldest_us;                                               /* since when the first of them waits, CLOCK_MONOTONIC; 0: none */
     uint64_t n_success, n_failed, n_rejected, n_cancelled, n_expired; /* calls, cumulative */
     uint64_t n_rows, n_batches;                                       /* rows answered, runs */
     uint64_t queue_us, run_us;                                        /* summed over calls, over runs */

@@ -224,6 +224,7 @@ static bool add_headers(struct MHD_Response *r, const qn_conn *c)
         snprintf(number, sizeof number, "%d", (int)x->retry_after_s);
         ok = ok && MHD_add_response_header(r, "Retry-After", number) == MHD_YES;
     }
+    if (x->timing[0]) ok = ok && MHD_add_response_header(r, "Server-Timing", x->timing) == MHD_YES;
     if (x->header_bytes >= 0) {
         snprintf(number, sizeof number, "%lld", (long long)x->header_bytes);
         ok = ok && MHD_add_response_header(r, "Inference-Header-Content-Length", number) == MHD_YES;

@@ -62,6 +62,7 @@ struct qn_exchange {
     const char *allow;     /* Allow header, or NULL */
     int32_t retry_after_s; /* 0: none */
     int64_t header_bytes;  /* Inference-Header-Content-Length; -1: none */
+    char timing[128];      /* Server-Timing, or "" */
     bool close;            /* end the connection after this reply */
     bool head_only;        /* HEAD: body counted, not sent */
     qn_buf reply;

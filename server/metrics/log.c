@@ -17,6 +17,30 @@ static void put(qn_log_line *l, const char *s, size_t n)
     l->len += n;
 }
 
+#define JSON_ROOM 32 /* bytes kept free, so that a line that is cut still ends as JSON */
+
+static bool json_room(const qn_log_line *l, size_t n) { return sizeof l->text - l->len > n + JSON_ROOM; }
+
+static void put_json(qn_log_line *l, const char *s)
+{
+    put(l, "\"", 1);
+    for (; *s && json_room(l, 6); s++) {
+        unsigned char c = (unsigned char)*s;
+        char hex[8];
+
+        if (c == '"' || c == '\\') {
+            put(l, "\\", 1);
+            put(l, s, 1);
+        } else if (c < 0x20 || c > 0x7e) {
+            snprintf(hex, sizeof hex, "\\u%04x", c);
+            put(l, hex, 6);
+        } else {
+            put(l, s, 1);
+        }
+    }
+    put(l, "\"", 1);
+}
+
 static void put_value(qn_log_line *l, const char *s)
 {
     static const char plain[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._:/+-";
@@ -56,27 +80,50 @@ void qn_log_begin(qn_log_line *line, const qn_log *log, qn_log_level level, cons
     if (!line->log) return;
     clock_gettime(CLOCK_REALTIME, &now);
     gmtime_r(&now.tv_sec, &tm);
-    n = snprintf(head, sizeof head, "time=%04d-%02d-%02dT%02d:%02d:%02d.%03ldZ level=%s msg=", tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday,
-                 tm.tm_hour, tm.tm_min, tm.tm_sec, now.tv_nsec / 1000000, names[level]);
+    n = snprintf(head, sizeof head,
+                 log->json ? "{\"time\":\"%04d-%02d-%02dT%02d:%02d:%02d.%03ldZ\",\"level\":\"%s\",\"msg\":"
+                           : "time=%04d-%02d-%02dT%02d:%02d:%02d.%03ldZ level=%s msg=",
+                 tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec, now.tv_nsec / 1000000, names[level]);
     if (n > 0) put(line, head, (size_t)n < sizeof head ? (size_t)n : sizeof head - 1);
-    put_value(line, msg);
+    if (log->json)
+        put_json(line, msg);
+    else
+        put_value(line, msg);
+}
+
+/* The key of a value; false: there is no room for it. Keys are ours. */
+static bool put_key(qn_log_line *l, const char *key)
+{
+    if (!l->log) return false;
+    if (!l->log->json) {
+        put(l, " ", 1);
+        put(l, key, strlen(key));
+        put(l, "=", 1);
+        return true;
+    }
+    if (!json_room(l, strlen(key) + 4)) return false;
+    put(l, ",\"", 2);
+    put(l, key, strlen(key));
+    put(l, "\":", 2);
+    return true;
 }
 
 void qn_log_text(qn_log_line *line, const char *key, const char *value)
 {
-    if (!line->log) return;
-    put(line, " ", 1);
-    put(line, key, strlen(key));
-    put(line, "=", 1);
-    put_value(line, value);
+    if (!put_key(line, key)) return;
+    if (line->log->json)
+        put_json(line, value);
+    else
+        put_value(line, value);
 }
 
 void qn_log_number(qn_log_line *line, const char *key, int64_t value)
 {
     char text[24];
 
+    if (!put_key(line, key)) return;
     snprintf(text, sizeof text, "%" PRId64, value);
-    qn_log_text(line, key, text);
+    put(line, text, strlen(text));
 }
 
 void qn_log_end(qn_log_line *line)
@@ -84,6 +131,7 @@ void qn_log_end(qn_log_line *line)
     ssize_t ignored;
 
     if (!line->log) return;
+    if (line->log->json) put(line, "}", 1);
     line->text[line->len++] = '\n';
     ignored = write(line->log->fd, line->text, line->len); /* nowhere to report it */
     (void)ignored;

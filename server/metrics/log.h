@@ -1,7 +1,8 @@
 /* server/metrics/log.h - one line an event, on stderr, for people and journald:
  *   time=2026-03-01T12:00:00.123Z level=info msg="listening on 127.0.0.1:8000" http_threads=2
- * Values with anything but [A-Za-z0-9._:/+-] are quoted; quotes, backslashes, control bytes and bytes above 0x7e are escaped, so that a
- * client can't forge a line. No secrets and no absolute paths are passed in.
+ * or, as JSON: {"time":"2026-03-01T12:00:00.123Z","level":"info","msg":"listening on 127.0.0.1:8000","http_threads":2}
+ * Text: values with anything but [A-Za-z0-9._:/+-] are quoted; quotes, backslashes, control bytes and bytes above 0x7e are escaped, so that a
+ * client can't forge a line. JSON: the same bytes as \u00XX. No secrets and no absolute paths are passed in.
  * Threads: a qn_log is constant after init; a line is one write(2), so lines never mix. A line is a stack value of one thread. */
 #ifndef QUERN_SERVER_LOG_H
 #define QUERN_SERVER_LOG_H
@@ -15,6 +16,7 @@ typedef enum qn_log_level { QN_LOG_ERROR, QN_LOG_WARN, QN_LOG_INFO, QN_LOG_DEBUG
 typedef struct qn_log {
     int fd;
     qn_log_level level; /* lines above it are dropped */
+    bool json;
 } qn_log;
 
 typedef struct qn_log_line {

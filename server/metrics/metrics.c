@@ -24,6 +24,10 @@ static const uint64_t row_bounds[] = { 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 10
 #define N_ROWS  (sizeof row_bounds / sizeof row_bounds[0])
 _Static_assert(N_TIMES < MAX_BUCKETS && N_ROWS < MAX_BUCKETS, "one more bucket is +Inf");
 
+const char *const qn_time_names[QN_TIME_COUNT] = { "body", "queue", "run", "encode" };
+static const char *const left_names[QN_METRICS_LEFT] = { "full", "drained", "delay", "alone" };
+static const char *const refused_names[QN_METRICS_REFUSED] = { "", "queue_full", "bytes", "deadline", "stopping" };
+
 typedef struct histogram {
     atomic_uint_fast64_t bucket[MAX_BUCKETS]; /* not cumulative; the last one used is +Inf */
     atomic_uint_fast64_t sum;
@@ -35,7 +39,8 @@ typedef struct route_counters {
 } route_counters;
 
 typedef struct shard {
-    histogram queue, batch_run, batch_rows;
+    histogram queue, batch_run, batch_rows, times[QN_TIME_COUNT];
+    atomic_uint_fast64_t left[QN_METRICS_LEFT], refused[QN_METRICS_REFUSED];
     atomic_uint_fast64_t loads[2]; /* [ok] */
     route_counters routes[];       /* [n_routes] */
 } shard;
@@ -119,12 +124,25 @@ void qn_metrics_request(qn_metrics *m, int32_t route, int status, uint64_t durat
 
 void qn_metrics_queued(qn_metrics *m, uint64_t queue_us) { observe(&my_shard(m)->queue, time_bounds, N_TIMES, queue_us); }
 
-void qn_metrics_batch(qn_metrics *m, int64_t rows, uint64_t run_us)
+void qn_metrics_times(qn_metrics *m, const uint64_t us[QN_TIME_COUNT])
+{
+    shard *s = my_shard(m);
+
+    for (int i = 0; i < QN_TIME_COUNT; i++) observe(&s->times[i], time_bounds, N_TIMES, us[i]);
+}
+
+void qn_metrics_refused(qn_metrics *m, int cause)
+{
+    if (cause > 0 && cause < QN_METRICS_REFUSED) add(&my_shard(m)->refused[cause], 1);
+}
+
+void qn_metrics_batch(qn_metrics *m, int64_t rows, uint64_t run_us, int left)
 {
     shard *s = my_shard(m);
 
     observe(&s->batch_rows, row_bounds, N_ROWS, rows < 0 ? 0 : (uint64_t)rows);
     observe(&s->batch_run, time_bounds, N_TIMES, run_us);
+    if (left >= 0 && left < QN_METRICS_LEFT) add(&s->left[left], 1);
 }
 
 void qn_metrics_load(qn_metrics *m, bool ok) { add(&my_shard(m)->loads[ok], 1); }
@@ -165,7 +183,7 @@ static void label(qn_buf *out, char before, const char *key, const char *value)
 
 /* scale: 1 for rows, 1e-6 for microseconds printed as seconds. */
 static void put_histogram(qn_buf *out, const qn_metrics *m, const char *name, const histogram *h, const uint64_t *bounds, size_t n_bounds,
-                          double scale, const char *route)
+                          double scale, const char *key, const char *value)
 {
     uint64_t count = 0;
 
@@ -175,18 +193,18 @@ static void put_histogram(qn_buf *out, const qn_metrics *m, const char *name, co
         count += total(m, &h->bucket[i]);
         if (i < n_bounds) snprintf(le, sizeof le, "%.9g", (double)bounds[i] * scale);
         qn_buf_printf(out, "%s_bucket", name);
-        if (route) label(out, '{', "route", route);
-        label(out, route ? ',' : '{', "le", le);
+        if (key) label(out, '{', key, value);
+        label(out, key ? ',' : '{', "le", le);
         qn_buf_printf(out, "} %" PRIu64 "\n", count);
     }
     qn_buf_printf(out, "%s_sum", name);
-    if (route) {
-        label(out, '{', "route", route);
+    if (key) {
+        label(out, '{', key, value);
         qn_buf_puts(out, "}");
     }
     qn_buf_printf(out, " %.9g\n%s_count", (double)total(m, &h->sum) * scale, name);
-    if (route) {
-        label(out, '{', "route", route);
+    if (key) {
+        label(out, '{', key, value);
         qn_buf_puts(out, "}");
     }
     qn_buf_printf(out, " %" PRIu64 "\n", count); /* of the same loads as the buckets, so that they agree */
@@ -297,6 +315,10 @@ static void put_model_samples(qn_buf *out, metric_id id, const char *name, const
         put_model(out, name, v);
         if (id == ID_QUEUE_SUM || id == ID_RUN_SUM)
             qn_buf_printf(out, "} %.9g\n", (double)(id == ID_QUEUE_SUM ? v->queue_us : v->run_us) * 1e-6);
+        else if (id == ID_QUEUE_AGE)
+            qn_buf_printf(out, "} %.9g\n", (double)v->oldest_us * 1e-6);
+        else if (id == ID_MODEL_WEIGHTS)
+            qn_buf_printf(out, "} %" PRIu64 "\n", v->weight_bytes);
         else if (id == ID_WAITING)
             qn_buf_printf(out, "} %" PRId64 "\n", v->waiting);
         else
@@ -309,12 +331,23 @@ static void put_samples(qn_buf *out, const qn_metrics *m, metric_id id, const ch
     const shard *s = m->shards[0];
 
     switch (id) {
-    case ID_BATCH_ROWS: put_histogram(out, m, name, &s->batch_rows, row_bounds, N_ROWS, 1.0, NULL); break;
-    case ID_BATCH_RUN: put_histogram(out, m, name, &s->batch_run, time_bounds, N_TIMES, 1e-6, NULL); break;
-    case ID_QUEUE: put_histogram(out, m, name, &s->queue, time_bounds, N_TIMES, 1e-6, NULL); break;
+    case ID_BATCH_ROWS: put_histogram(out, m, name, &s->batch_rows, row_bounds, N_ROWS, 1.0, NULL, NULL); break;
+    case ID_BATCH_RUN: put_histogram(out, m, name, &s->batch_run, time_bounds, N_TIMES, 1e-6, NULL, NULL); break;
+    case ID_QUEUE: put_histogram(out, m, name, &s->queue, time_bounds, N_TIMES, 1e-6, NULL, NULL); break;
+    case ID_STAGES:
+        for (int i = 0; i < QN_TIME_COUNT; i++)
+            put_histogram(out, m, name, &s->times[i], time_bounds, N_TIMES, 1e-6, "stage", qn_time_names[i]);
+        break;
+    case ID_BATCHES_LEFT:
+        for (int i = 0; i < QN_METRICS_LEFT; i++) put_u64(out, name, "reason", left_names[i], total(m, &s->left[i]));
+        break;
+    case ID_REFUSED:
+        for (int i = 1; i < QN_METRICS_REFUSED; i++) put_u64(out, name, "cause", refused_names[i], total(m, &s->refused[i]));
+        break;
     case ID_REQUEST_DURATION:
         for (int32_t r = 0; r < m->n_routes; r++) {
-            if (route_used(m, r)) put_histogram(out, m, name, &s->routes[r].duration, time_bounds, N_TIMES, 1e-6, m->route_names[r]);
+            if (route_used(m, r))
+                put_histogram(out, m, name, &s->routes[r].duration, time_bounds, N_TIMES, 1e-6, "route", m->route_names[r]);
         }
         break;
     case ID_REQUESTS: put_requests(out, m, name); break;
@@ -323,6 +356,8 @@ static void put_samples(qn_buf *out, const qn_metrics *m, metric_id id, const ch
     case ID_ROWS:
     case ID_QUEUE_SUM:
     case ID_RUN_SUM:
+    case ID_QUEUE_AGE:
+    case ID_MODEL_WEIGHTS:
     case ID_WAITING: put_model_samples(out, id, name, view); break;
     case ID_BUILD:
         qn_buf_puts(out, name);

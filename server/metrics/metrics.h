@@ -19,16 +19,27 @@ typedef struct qn_metrics qn_metrics;
 qn_status qn_metrics_create(const char *const *routes, int32_t n_routes, qn_metrics **out, qn_error *err);
 void qn_metrics_destroy(qn_metrics *m);
 
+/* Where the time of a prediction goes. */
+typedef enum qn_time { QN_TIME_BODY, QN_TIME_QUEUE, QN_TIME_RUN, QN_TIME_ENCODE, QN_TIME_COUNT } qn_time;
+extern const char *const qn_time_names[QN_TIME_COUNT];
+
+/* Values of the labels `reason` and `cause`: qn_left and qn_refused of server/batcher, in their order. */
+#define QN_METRICS_LEFT    4
+#define QN_METRICS_REFUSED 5
+
 void qn_metrics_request(qn_metrics *m, int32_t route, int status, uint64_t duration_us);
 void qn_metrics_queued(qn_metrics *m, uint64_t queue_us);
-void qn_metrics_batch(qn_metrics *m, int64_t rows, uint64_t run_us);
+void qn_metrics_times(qn_metrics *m, const uint64_t us[QN_TIME_COUNT]);
+void qn_metrics_batch(qn_metrics *m, int64_t rows, uint64_t run_us, int left);
+void qn_metrics_refused(qn_metrics *m, int cause);
 void qn_metrics_load(qn_metrics *m, bool ok);
 
 typedef struct qn_metrics_model {
     char name[65];
     int64_t version;
     int64_t waiting;
-    uint64_t n_success, n_failed, n_rejected, n_cancelled, n_expired, n_rows, n_batches, queue_us, run_us;
+    uint64_t n_success, n_failed, n_rejected, n_cancelled, n_expired, n_rows, n_batches, queue_us, run_us, oldest_us,
+        weight_bytes; /* oldest_us: waited */
 } qn_metrics_model;
 
 /* What others count, as it is now. */

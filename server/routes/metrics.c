@@ -12,10 +12,12 @@ static int32_t gather_models(qn_registry *registry, const qn_entry *e, int32_t n
         qn_metrics_model *m = &out[found];
         qn_queue_stats s = { 0 };
         qn_version *v = NULL;
+        uint64_t weights, now = qn_now_us();
         size_t len = strnlen(e[i].model, sizeof m->name - 1);
 
         if (e[i].state != QN_VERSION_READY || qn_registry_lookup(registry, e[i].model, e[i].version, &v, NULL) != QN_OK) continue;
         qn_queue_get_stats(qn_version_queue(v), &s);
+        weights = qn_model_weight_bytes(qn_version_model(v));
         qn_version_unref(v);
         *m = (qn_metrics_model){ .version = e[i].version,
                                  .waiting = s.waiting,
@@ -26,6 +28,8 @@ static int32_t gather_models(qn_registry *registry, const qn_entry *e, int32_t n
                                  .n_expired = s.n_expired,
                                  .n_rows = s.n_rows,
                                  .n_batches = s.n_batches,
+                                 .oldest_us = s.oldest_us && s.oldest_us < now ? now - s.oldest_us : 0,
+                                 .weight_bytes = weights,
                                  .queue_us = s.queue_us,
                                  .run_us = s.run_us };
         memcpy(m->name, e[i].model, len);

@@ -6,8 +6,11 @@
  * Deadline the smallest of the body's `timeout`, X-Request-Timeout-Ms and server.request_timeout_ms, counted from the end of the head. */
 #include "server/routes/routes.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+_Static_assert(QN_LEFT_ALONE + 1 == QN_METRICS_LEFT && QN_REFUSED_STOPPING + 1 == QN_METRICS_REFUSED, "a label for each");
 
 typedef struct prediction {
     qn_call call;
@@ -17,6 +20,7 @@ typedef struct prediction {
     qn_decoded decoded;
     uint64_t timeout_us; /* of the header, or of the configuration */
     int priority;        /* of the header; 0: none */
+    bool timing;         /* the client wants Server-Timing */
 } prediction;
 
 static prediction *prediction_of(const qn_exchange *x) { return qn_visit_of(x)->state; }
@@ -89,6 +93,7 @@ void qn_prediction_begin(qn_exchange *x, qn_body_kind kind)
     p->x = x;
     p->kind = kind;
     p->timeout_us = timeout_us;
+    p->timing = qn_exchange_field(x, "X-Server-Timing") != NULL;
     if (!header_priority(x, &p->priority)) return;
     if (!qn_visit_version(x, &p->call.version)) return;
     if (qn_decoder_create(kind, qn_version_model(p->call.version), header_bytes, &limits, &p->decoder, &err) != QN_OK)
@@ -120,6 +125,24 @@ static void encode(prediction *p)
         qn_exchange_reply(x, 200, x->header_bytes >= 0 ? "application/octet-stream" : "application/json");
 }
 
+/* Where the time went: to the metrics, and to the client if it asked with X-Server-Timing. */
+static void tell_times(prediction *p, uint64_t encoded_us)
+{
+    const qn_call *c = &p->call;
+    const uint64_t us[QN_TIME_COUNT] = { c->queued_us - p->x->started_us, c->started_us - c->queued_us, c->finished_us - c->started_us,
+                                         encoded_us - c->finished_us };
+    size_t len = 0;
+
+    qn_metrics_times(qn_visit_of(p->x)->app->metrics, us);
+    for (int i = 0; p->timing && i < QN_TIME_COUNT; i++) {
+        int n =
+            snprintf(p->x->timing + len, sizeof p->x->timing - len, "%s%s;dur=%.3f", i ? ", " : "", qn_time_names[i], (double)us[i] / 1e3);
+
+        if (n > 0) len += (size_t)n;
+        if (len >= sizeof p->x->timing) len = sizeof p->x->timing - 1;
+    }
+}
+
 /* On a worker. Everything of the call is given back before the resume: after it the exchange may be gone. */
 static void on_done(qn_call *call)
 {
@@ -127,12 +150,14 @@ static void on_done(qn_call *call)
 
     if (call->started_us > 0 && call->started_us >= call->queued_us)
         qn_metrics_queued(qn_visit_of(p->x)->app->metrics, call->started_us - call->queued_us);
-    if (call->status == QN_OK)
+    if (call->status == QN_OK) {
         encode(p);
-    else if (call->status == QN_ERR_CANCELLED && atomic_load(&qn_visit_of(p->x)->app->closed))
+        tell_times(p, qn_now_us());
+    } else if (call->status == QN_ERR_CANCELLED && atomic_load(&qn_visit_of(p->x)->app->closed)) {
         qn_exchange_error(p->x, 503, "stopping"); /* the daemon gave up, not the client */
-    else
+    } else {
         qn_reply_error(p->x, &call->err, false);
+    }
     qn_call_release(call);
     qn_exchange_resume(p->x);
 }
@@ -173,6 +198,7 @@ void qn_prediction_end(qn_exchange *x)
     call->user = p;
     qn_exchange_suspend(x, &call->cancelled);
     if (qn_batcher_submit(qn_visit_of(x)->app->batcher, call, &err) != QN_OK) {
+        qn_metrics_refused(qn_visit_of(x)->app->metrics, (int)call->refused);
         qn_reply_error(x, &err, false);
         qn_exchange_resume(x);
     }

@@ -133,6 +133,32 @@ def over_http_the_bits_are_those_of_quern_run():
         shutil.rmtree(folder)
 
 
+def a_request_may_ask_where_its_time_went_and_for_its_class():
+    body = {"inputs": [{"name": "x", "shape": [1, 37], "datatype": "FP32", "data": [0.5] * 37}]}
+    folder = served(["mlp"])
+    try:
+        with Daemon(models=folder, config="log:\n  format: json\n  requests: true\n") as d:
+            status, headers, _ = d.post("/v2/models/mlp/infer", body)
+            assert status == 200 and "server-timing" not in {k.lower() for k in headers}, headers
+            status, headers, _ = d.post("/v2/models/mlp/infer", body, {"X-Server-Timing": "1", "X-Request-Priority": "high"})
+            timing = {k.lower(): v for k, v in headers.items()}.get("server-timing", "")
+            parts = dict(p.split(";dur=") for p in timing.split(", "))
+            assert status == 200 and list(parts) == ["body", "queue", "run", "encode"] and all(float(v) >= 0 for v in parts.values()), timing
+            for level, want in ((0, 200), (1, 200), (3, 200), (4, 400), ("high", 400)):
+                status, _, text = d.post("/v2/models/mlp/infer", {**body, "parameters": {"priority": level}})
+                assert status == want, (level, status, text)
+            status, _, text = d.post("/v2/models/mlp/infer", body, {"X-Request-Priority": "urgent"})
+            assert status == 400 and b"X-Request-Priority" in (text if isinstance(text, bytes) else text.encode()), text
+            status, _, text = d.get("/metrics")
+            text = text.decode() if isinstance(text, bytes) else text
+            assert 'quern_stage_duration_seconds_count{stage="run"} 5' in text, [line for line in text.splitlines() if "stage" in line and "count" in line]
+            assert sum(int(line.split()[-1]) for line in text.splitlines() if line.startswith("quern_batches_left_total{")) == 5
+            lines = [json.loads(line) for line in d.log_text().splitlines()]
+            assert sum(line.get("path") == "/v2/models/mlp/infer" and line["status"] == 200 for line in lines) == 5, lines
+    finally:
+        shutil.rmtree(folder)
+
+
 def a_sequence_is_a_file_an_element():
     """A reversal of three tensors of different lengths, made of SequenceAt and SequenceConstruct."""
     node, info = helper.make_node, helper.make_tensor_sequence_value_info
@@ -170,5 +196,5 @@ main(
     + each(bits_are_the_same_on_every_instruction_set_and_team, FLOAT + INT8)
     + each(rows_alone_have_the_bits_of_the_batch, FLOAT + INT8)
     + each(every_quantized_value_equals_golden, INT8)
-    + [over_http_the_bits_are_those_of_quern_run, a_sequence_is_a_file_an_element]
+    + [over_http_the_bits_are_those_of_quern_run, a_request_may_ask_where_its_time_went_and_for_its_class, a_sequence_is_a_file_an_element]
 )

@@ -40,9 +40,16 @@ static char *render(qn_metrics *m, const qn_metrics_view *view)
     return text;
 }
 
-static const qn_metrics_model model = {
-    .name = "m", .version = 3, .waiting = 2, .n_success = 5, .n_rows = 50, .n_batches = 4, .queue_us = 1500000, .run_us = 250000
-};
+static const qn_metrics_model model = { .name = "m",
+                                        .version = 3,
+                                        .waiting = 2,
+                                        .n_success = 5,
+                                        .n_rows = 50,
+                                        .n_batches = 4,
+                                        .queue_us = 1500000,
+                                        .run_us = 250000,
+                                        .oldest_us = 750000,
+                                        .weight_bytes = 4096 };
 
 static qn_metrics_view view_of(int32_t n_models)
 {
@@ -140,13 +147,15 @@ static void counters_and_histograms_add_up(void **state)
     qn_metrics_request(m, 0, 503, 3600000000u);
     qn_metrics_request(m, -1, 404, 5);
     qn_metrics_request(m, 99, 404, 5);
-    qn_metrics_batch(m, 1, 10);
-    qn_metrics_batch(m, 3, 10);
-    qn_metrics_batch(m, 5000, 10);
+    qn_metrics_batch(m, 1, 10, 0);
+    qn_metrics_batch(m, 3, 10, 1);
+    qn_metrics_batch(m, 5000, 10, 1);
     qn_metrics_load(m, true);
     qn_metrics_load(m, false);
     qn_metrics_load(m, false);
     qn_metrics_queued(m, 40);
+    qn_metrics_times(m, (const uint64_t[QN_TIME_COUNT]){ 90, 0, 3000, 100000000 });
+    for (int i = -1; i < 9; i++) qn_metrics_refused(m, i);
     text = render(m, &view);
     assert_non_null(strstr(text, "quern_requests_total{route=\"GET /a\",code=\"200\"} 10\n"));
     assert_non_null(strstr(text, "quern_requests_total{route=\"GET /a\",code=\"404\"} 1\n"));
@@ -161,6 +170,14 @@ static void counters_and_histograms_add_up(void **state)
     assert_non_null(strstr(text, "quern_batch_rows_bucket{le=\"4\"} 2\n"));
     assert_non_null(strstr(text, "quern_batch_rows_sum 5004\n"));
     assert_non_null(strstr(text, "quern_batch_rows_count 3\n"));
+    assert_non_null(strstr(text, "quern_batches_left_total{reason=\"full\"} 1\nquern_batches_left_total{reason=\"drained\"} 2\n"));
+    assert_non_null(strstr(text, "quern_calls_refused_total{cause=\"queue_full\"} 1\n"));
+    assert_non_null(strstr(text, "quern_calls_refused_total{cause=\"stopping\"} 1\n"));
+    assert_non_null(strstr(text, "quern_stage_duration_seconds_bucket{stage=\"body\",le=\"0.0001\"} 1\n"));
+    assert_non_null(strstr(text, "quern_stage_duration_seconds_sum{stage=\"run\"} 0.003\n"));
+    assert_non_null(strstr(text, "quern_stage_duration_seconds_bucket{stage=\"encode\",le=\"60\"} 0\n"));
+    assert_non_null(strstr(text, "quern_queue_oldest_seconds{model=\"m\",version=\"3\"} 0.75\n"));
+    assert_non_null(strstr(text, "quern_model_weight_bytes{model=\"m\",version=\"3\"} 4096\n"));
     assert_non_null(strstr(text, "quern_model_loads_total{result=\"ok\"} 1\n"));
     assert_non_null(strstr(text, "quern_model_loads_total{result=\"failed\"} 2\n"));
     assert_non_null(strstr(text, "quern_queue_duration_seconds_count 1\n"));
@@ -250,12 +267,52 @@ static void a_client_cannot_forge_a_log_line(void **state)
     free(huge);
 }
 
+/* As JSON: the same, and a line that is cut is still an object. */
+static void a_json_line_is_an_object_whatever_is_in_it(void **state)
+{
+    int fds[2];
+    char got[4096], huge[6000];
+    ssize_t n;
+    qn_log log = { .level = QN_LOG_INFO, .json = true };
+    qn_log_line line;
+
+    (void)state;
+    assert_int_equal(pipe(fds), 0);
+    log.fd = fds[1];
+    qn_log_begin(&line, &log, QN_LOG_INFO, "request");
+    qn_log_text(&line, "path", "/a\"}\n\x01\xff\\");
+    qn_log_number(&line, "n", -5);
+    qn_log_end(&line);
+    n = read(fds[0], got, sizeof got - 1);
+    assert_true(n > 0);
+    got[n] = '\0';
+    assert_memory_equal(got, "{\"time\":\"", 9);
+    assert_non_null(strstr(got, "Z\",\"level\":\"info\",\"msg\":\"request\",\"path\":\"/a\\\"}\\u000a\\u0001\\u00ff\\\\\",\"n\":-5}\n"));
+
+    for (size_t len = 1900; len < 2100; len++) { /* the end of the room falls everywhere */
+        memset(huge, '"', len);
+        huge[len / 2] = '\0';
+        qn_log_begin(&line, &log, QN_LOG_INFO, "request");
+        qn_log_text(&line, "path", huge);
+        qn_log_text(&line, "more", "\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02\x02");
+        qn_log_number(&line, "last", INT64_MIN);
+        qn_log_end(&line);
+        n = read(fds[0], got, sizeof got - 1);
+        assert_true(n > 1000 && n <= 2048);
+        got[n] = '\0';
+        assert_true(strcmp(got + n - 2, "}\n") == 0 && (got[n - 3] == '"' || isdigit((unsigned char)got[n - 3])));
+        assert_true(got[n - 3] != '"' || got[n - 4] != '\\' || got[n - 5] == '\\');
+    }
+    close(fds[0]);
+    close(fds[1]);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_text_is_well_formed_and_sorted),   cmocka_unit_test(counters_and_histograms_add_up),
         cmocka_unit_test(a_family_without_samples_is_left_out), cmocka_unit_test(threads_lose_no_count),
-        cmocka_unit_test(a_client_cannot_forge_a_log_line),
+        cmocka_unit_test(a_client_cannot_forge_a_log_line),     cmocka_unit_test(a_json_line_is_an_object_whatever_is_in_it),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
