@@ -6,6 +6,7 @@
  * Order    suspend first, then hand the work out: a resume that comes before on_request() has returned is kept by the library, one that
  *          comes before the suspend is lost. */
 #include "server/http/conn.h"
+#include "server/http/encoding.h"
 
 #include <netinet/in.h>
 #include <stdio.h>
@@ -26,10 +27,22 @@ static void free_reply(qn_exchange *x)
 
 /* -- for handlers ---------------------------------------------------------------------------------------------------------- */
 
+/* The larger answers, for clients that want them smaller. */
+static void compress_reply(qn_exchange *x)
+{
+    qn_encoding encoding;
+
+    if (x->status != 200 || x->reply.failed || x->reply.len < QN_ENCODING_LEAST || x->head_only) return;
+    x->may_encode = true;
+    encoding = qn_encoding_choose(qn_exchange_field(x, "Accept-Encoding"));
+    if (qn_encoding_apply(encoding, &x->reply)) x->encoding = qn_encoding_names[encoding];
+}
+
 void qn_exchange_reply(qn_exchange *x, int status, const char *content_type)
 {
     x->status = status;
     x->content_type = content_type;
+    compress_reply(x);
     atomic_store_explicit(&x->conn->replied, true, memory_order_release);
 }
 
@@ -43,6 +56,7 @@ void qn_exchange_error(qn_exchange *x, int status, const char *fmt, ...)
     va_end(ap);
     free_reply(x);
     x->header_bytes = -1;
+    x->encoding = NULL;
     x->content_type = "application/json";
     x->conn->http->options.app.error(x->conn->http->options.app.user, x, status, message);
     if (status == 503 && x->retry_after_s == 0) x->retry_after_s = 1;
@@ -224,6 +238,8 @@ static bool add_headers(struct MHD_Response *r, const qn_conn *c)
         snprintf(number, sizeof number, "%d", (int)x->retry_after_s);
         ok = ok && MHD_add_response_header(r, "Retry-After", number) == MHD_YES;
     }
+    if (x->may_encode) ok = ok && MHD_add_response_header(r, "Vary", "Accept-Encoding") == MHD_YES;
+    if (x->encoding) ok = ok && MHD_add_response_header(r, "Content-Encoding", x->encoding) == MHD_YES;
     if (x->timing[0]) ok = ok && MHD_add_response_header(r, "Server-Timing", x->timing) == MHD_YES;
     if (x->header_bytes >= 0) {
         snprintf(number, sizeof number, "%lld", (long long)x->header_bytes);

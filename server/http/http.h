@@ -62,6 +62,8 @@ struct qn_exchange {
     const char *allow;     /* Allow header, or NULL */
     int32_t retry_after_s; /* 0: none */
     int64_t header_bytes;  /* Inference-Header-Content-Length; -1: none */
+    const char *encoding;  /* Content-Encoding, or NULL */
+    bool may_encode;       /* the reply may depend on Accept-Encoding */
     char timing[128];      /* Server-Timing, or "" */
     bool close;            /* end the connection after this reply */
     bool head_only;        /* HEAD: body counted, not sent */
@@ -116,7 +118,8 @@ void qn_http_address(int fd, char *out, size_t cap);
 
 /* -- for handlers ---------------------------------------------------------------------------------------------------------- */
 
-/* Reply with what is in x->reply; once, by the one who holds the exchange. content_type is constant text. */
+/* Reply with what is in x->reply; once, by the one who holds the exchange. content_type is constant text. A large reply is compressed
+ * here, on the caller's thread, if the client asks for that. */
 void qn_exchange_reply(qn_exchange *x, int status, const char *content_type);
 /* Reply with an error in the app's shape; x->reply is emptied first. */
 __attribute__((format(printf, 3, 4))) void qn_exchange_error(qn_exchange *x, int status, const char *fmt, ...);

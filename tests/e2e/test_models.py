@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import zlib
 
 import numpy as np
 import onnx
@@ -159,6 +160,31 @@ def a_request_may_ask_where_its_time_went_and_for_its_class():
         shutil.rmtree(folder)
 
 
+def a_large_answer_comes_compressed_to_who_asks():
+    folder = served(["mlp"])
+    big = {"inputs": [{"name": "x", "shape": [200, 37], "datatype": "FP32", "data": [0.5] * 7400}]}
+    try:
+        with Daemon(models=folder) as d:
+            status, headers, plain = d.post("/v2/models/mlp/infer", big)
+            headers = {k.lower(): v for k, v in headers.items()}
+            assert status == 200 and "content-encoding" not in headers and headers["vary"] == "Accept-Encoding", headers
+            for encoding, unpack in (("gzip", lambda b: zlib.decompress(b, 31)), ("deflate", zlib.decompress)):
+                c = d.connect()
+                c.request("POST", "/v2/models/mlp/infer", json.dumps(big), {"Content-Type": "application/json", "Accept-Encoding": encoding})
+                r = c.getresponse()
+                packed = r.read()
+                assert r.status == 200 and r.getheader("Content-Encoding") == encoding and len(packed) < len(plain) / 2, (r.status, len(packed))
+                assert json.loads(unpack(packed)) == json.loads(plain)
+                c.close()
+            for headers in ({"Accept-Encoding": "br"}, {"Accept-Encoding": "gzip;q=0"}):
+                status, headers, body = d.post("/v2/models/mlp/infer", big, headers)
+                assert status == 200 and json.loads(body) == json.loads(plain)
+            status, headers, _ = d.post("/v2/models/mlp/infer", {"inputs": []}, {"Accept-Encoding": "gzip"})
+            assert status == 400 and "content-encoding" not in {k.lower() for k in headers}
+    finally:
+        shutil.rmtree(folder)
+
+
 def a_sequence_is_a_file_an_element():
     """A reversal of three tensors of different lengths, made of SequenceAt and SequenceConstruct."""
     node, info = helper.make_node, helper.make_tensor_sequence_value_info
@@ -196,5 +222,5 @@ main(
     + each(bits_are_the_same_on_every_instruction_set_and_team, FLOAT + INT8)
     + each(rows_alone_have_the_bits_of_the_batch, FLOAT + INT8)
     + each(every_quantized_value_equals_golden, INT8)
-    + [over_http_the_bits_are_those_of_quern_run, a_request_may_ask_where_its_time_went_and_for_its_class, a_sequence_is_a_file_an_element]
+    + [over_http_the_bits_are_those_of_quern_run, a_request_may_ask_where_its_time_went_and_for_its_class, a_large_answer_comes_compressed_to_who_asks, a_sequence_is_a_file_an_element]
 )
