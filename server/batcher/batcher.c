@@ -12,6 +12,7 @@
 #include "quern/checked.h"
 #include "server/batcher/cost.h"
 #include "server/batcher/fair.h"
+#include "server/batcher/profile.h"
 #include "server/batcher/rows.h"
 
 #include <pthread.h>
@@ -22,6 +23,7 @@
 struct qn_queue {
     qn_lane lanes[QN_PRIORITY_COUNT];
     qn_cost cost;
+    qn_profile profile;
     int64_t n_waiting; /* calls in all lanes */
     qn_queue_stats stats;
     pthread_mutex_t stats_mu; /* guards stats; innermost */
@@ -33,6 +35,7 @@ typedef struct qn_worker {
     qn_team *team; /* NULL: one thread */
     void *gather;  /* input rows of a batch, grown on demand */
     size_t gather_bytes;
+    qn_profile_watch watch;
     uint64_t busy_until_us; /* guarded by the batcher's mutex: when its run should end; 0: it has none */
     bool started;
 } qn_worker;
@@ -74,6 +77,7 @@ qn_status qn_queue_create(qn_queue **out, qn_error *err)
     *out = NULL;
     if (!q) return qn_error_set(err, QN_ERR_NOMEM, "queue of a version");
     for (int i = 0; i < QN_PRIORITY_COUNT; i++) qn_lane_init(&q->lanes[i], q, (qn_priority)i);
+    qn_profile_init(&q->profile);
     pthread_mutex_init(&q->stats_mu, NULL);
     *out = q;
     return QN_OK;
@@ -82,9 +86,12 @@ qn_status qn_queue_create(qn_queue **out, qn_error *err)
 void qn_queue_destroy(qn_queue *q)
 {
     if (!q) return;
+    qn_profile_release(&q->profile);
     pthread_mutex_destroy(&q->stats_mu);
     free(q);
 }
+
+struct qn_profile *qn_queue_profile(qn_queue *q) { return &q->profile; }
 
 void qn_queue_get_stats(qn_queue *q, qn_queue_stats *out)
 {
@@ -275,7 +282,10 @@ static bool may_take(void *user, qn_lane *lane)
 
 typedef struct qn_run_watch {
     const qn_batch *batch;
+    qn_profile_watch *profile;
 } qn_run_watch;
+
+static void on_step(void *user, int32_t step, bool finished) { qn_profile_step(((qn_run_watch *)user)->profile, step, finished); }
 
 /* A run stops between nodes when no call of the batch wants its answer any more. */
 static bool all_lost(void *user)
@@ -311,7 +321,8 @@ static qn_status batch_run_once(qn_worker *w, const qn_batch *batch, qn_session 
 {
     qn_version *v = batch->first->version;
     qn_model *model = qn_version_model(v);
-    qn_run_watch watch = { batch };
+    qn_run_watch watch = { batch, &w->watch };
+    bool watched;
     qn_run_hooks hooks = { .cancelled = all_lost, .user = &watch };
     qn_tensor inputs_few[QN_ROWS_FEW], outputs_few[QN_ROWS_FEW];
     int32_t n_in = qn_model_n_inputs(model), n_out = qn_model_n_outputs(model);
@@ -332,7 +343,10 @@ static qn_status batch_run_once(qn_worker *w, const qn_batch *batch, qn_session 
     for (int32_t i = 0; i < batch->n_calls; i++, c = c->next) {
         if (!c->started_us) c->started_us = began;
     }
+    watched = qn_profile_take(&qn_version_queue(v)->profile, &w->watch);
+    if (watched) hooks.step = on_step;
     st = qn_session_run(session, inputs, outputs, &hooks, err);
+    if (watched) qn_profile_add(&qn_version_queue(v)->profile, &w->watch, session, batch->rows, st == QN_OK);
     took = now_us() - began;
     if (w->batcher->opt.on_batch) w->batcher->opt.on_batch(w->batcher->opt.user, v, batch->rows, batch->n_calls, took, batch->left);
     count_run(w, v, batch, took);
@@ -657,6 +671,7 @@ void qn_batcher_destroy(qn_batcher *b)
         if (b->workers[i].started) pthread_join(b->workers[i].thread, NULL);
         qn_team_destroy(b->workers[i].team);
         free(b->workers[i].gather);
+        qn_profile_watch_release(&b->workers[i].watch);
     }
     pthread_cond_destroy(&b->wake);
     pthread_mutex_destroy(&b->mu);

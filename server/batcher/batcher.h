@@ -92,6 +92,9 @@ qn_status qn_batcher_submit(qn_batcher *batcher, qn_call *call, qn_error *err);
 qn_status qn_queue_create(qn_queue **out, qn_error *err);
 void qn_queue_destroy(qn_queue *queue);
 
+/* What its next runs spend their time on: see profile.h. Owned by the queue. */
+struct qn_profile *qn_queue_profile(qn_queue *queue);
+
 typedef struct qn_queue_stats {
     int64_t waiting;                                                  /* calls now */
     uint64_t oldest_us;                                               /* since when the first of them waits, CLOCK_MONOTONIC; 0: none */

@@ -160,6 +160,26 @@ def a_request_may_ask_where_its_time_went_and_for_its_class():
         shutil.rmtree(folder)
 
 
+def a_profile_shows_the_nodes_of_live_runs():
+    body = {"inputs": [{"name": "x", "shape": [1, 37], "datatype": "FP32", "data": [0.5] * 37}]}
+    folder = served(["mlp"])
+    try:
+        with Daemon(models=folder) as d:
+            status, _, text = d.post("/v2/models/mlp/profile", {"runs": 3})
+            assert status == 200 and json.loads(text)["runs"] == 0 and json.loads(text)["nodes"] == [], text
+            for _ in range(5):
+                assert d.post("/v2/models/mlp/infer", body)[0] == 200
+            profile = json.loads(d.get("/v2/models/mlp/versions/1/profile")[2])
+            assert profile["runs"] == profile["asked"] == profile["rows"] == 3, profile
+            assert len(profile["nodes"]) >= 3 and all(n["runs"] == 3 and n["op"] and n["kernel"] for n in profile["nodes"]), profile
+            assert 0 < sum(n["share"] for n in profile["nodes"]) <= 1.01
+            for bad in ({"runs": 0}, {"runs": "x"}, {"run": 3}, {"runs": 10**9}):
+                assert d.post("/v2/models/mlp/profile", bad)[0] == 400, bad
+            assert d.post("/v2/models/none/profile", {})[0] == 404
+    finally:
+        shutil.rmtree(folder)
+
+
 def a_large_answer_comes_compressed_to_who_asks():
     folder = served(["mlp"])
     big = {"inputs": [{"name": "x", "shape": [200, 37], "datatype": "FP32", "data": [0.5] * 7400}]}
@@ -222,5 +242,5 @@ main(
     + each(bits_are_the_same_on_every_instruction_set_and_team, FLOAT + INT8)
     + each(rows_alone_have_the_bits_of_the_batch, FLOAT + INT8)
     + each(every_quantized_value_equals_golden, INT8)
-    + [over_http_the_bits_are_those_of_quern_run, a_request_may_ask_where_its_time_went_and_for_its_class, a_large_answer_comes_compressed_to_who_asks, a_sequence_is_a_file_an_element]
+    + [over_http_the_bits_are_those_of_quern_run, a_request_may_ask_where_its_time_went_and_for_its_class, a_large_answer_comes_compressed_to_who_asks, a_profile_shows_the_nodes_of_live_runs, a_sequence_is_a_file_an_element]
 )

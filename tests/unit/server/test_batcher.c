@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include "server/batcher/batcher.h"
+#include "server/batcher/profile.h"
 #include "tests/unit/server/fake_model.h"
 
 #include <pthread.h>
@@ -52,11 +53,18 @@ void qn_version_release_session(qn_version *v, qn_session *session)
     free(session);
 }
 
+void qn_session_step(const qn_session *s, int32_t step, qn_step_info *out)
+{
+    (void)s;
+    *out = (qn_step_info){ .node = step ? "second" : "first", .op = "Add", .kernel = "plain" };
+}
+
 qn_status qn_session_run(qn_session *s, const qn_tensor *inputs, qn_tensor *outputs, const qn_run_hooks *hooks, qn_error *err)
 {
     const float *x = inputs[0].data;
     int64_t n = qn_tensor_count(&inputs[0]);
 
+    for (int32_t i = 0; i < 4 && hooks->step; i++) hooks->step(hooks->user, i / 2, i % 2 == 1);
     atomic_fetch_add(&n_held, 1);
     while (atomic_load(&hold)) {
         if (hooks->cancelled(hooks->user)) return qn_error_set(err, QN_ERR_CANCELLED, "nobody waits");
@@ -416,6 +424,30 @@ static void what_cannot_meet_its_deadline_is_refused_when_it_comes(void **state)
     qn_batcher_destroy(b);
 }
 
+static void a_profile_watches_the_runs_it_was_asked_for(void **state)
+{
+    qn_profile *p = qn_queue_profile(version.queue);
+    qn_profile_sum sum;
+
+    (void)state;
+    for (int round = 0; round < 2; round++) {
+        qn_profile_start(p, 3);
+        for (int i = 0; i < 5; i++) {
+            test_call t;
+
+            call_init(&t, &version, 2, 4, i == 1 ? 13 : 20); /* the second one fails: another is watched instead */
+            assert_int_equal(qn_batcher_submit(batcher, &t.call, NULL), QN_OK);
+            wait_answer(&t);
+            qn_call_release(&t.call);
+        }
+        assert_int_equal(qn_profile_read(p, &sum, NULL), QN_OK);
+        assert_true(sum.asked == 3 && sum.n_runs == 3 && sum.n_rows == 6 && sum.n == 2);
+        for (int i = 0; i < 2; i++) assert_true(sum.rows[i].n == 3 && sum.rows[i].ns <= sum.ns);
+        assert_true(sum.rows[0].ns >= sum.rows[1].ns && strcmp(sum.rows[0].node, sum.rows[1].node) != 0);
+        qn_profile_rows_free(sum.rows, sum.n);
+    }
+}
+
 static void *submit_many(void *arg)
 {
     test_call *t = arg;
@@ -463,6 +495,7 @@ int main(void)
         T(shutting_down_answers_everybody),
         T(a_higher_class_overtakes_and_its_batch_takes_others_along),
         T(what_cannot_meet_its_deadline_is_refused_when_it_comes),
+        T(a_profile_watches_the_runs_it_was_asked_for),
         T(many_clients_get_their_own_rows),
     };
 
