@@ -389,6 +389,15 @@ static qn_status feed(qn_json *j, const char *data, size_t n, qn_error *err)
             } else if (word_byte(c)) {
                 if (!value_allowed(j))
                     return bad(j, i, err, j->expect == E_END ? "bytes behind the document" : "a value where none is expected");
+                if (j->list && j->depth > 0 && !in_object(j)) {
+                    const size_t taken = j->list(j->user, data + i, n - i);
+
+                    if (taken > 0) {
+                        i += taken;
+                        j->expect = E_VALUE; /* behind a comma */
+                        break;
+                    }
+                }
                 j->lex = L_WORD;
                 j->len = 0;
             } else {

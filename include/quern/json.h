@@ -30,14 +30,19 @@ typedef enum qn_json_token {
 /* Any status but QN_OK stops the reader and is returned by feed. */
 typedef qn_status qn_json_fn(void *user, qn_json_token token, const char *text, size_t n, qn_error *err);
 
+/* Elements of an array, on the fast way: text[0..n) begins where an element is expected. Takes any number of whole elements, each with its
+ * comma and the blanks behind it, and returns their bytes; 0: it wants them as tokens. */
+typedef size_t qn_json_list_fn(void *user, const char *text, size_t n);
+
 #define QN_JSON_MAX_DEPTH 64
 
 typedef struct qn_json {
     qn_json_fn *fn;
     void *user;
     bool allow_nan;
-    int32_t max_depth; /* <= QN_JSON_MAX_DEPTH */
-    size_t max_text;   /* bytes of one string or number */
+    int32_t max_depth;     /* <= QN_JSON_MAX_DEPTH */
+    size_t max_text;       /* bytes of one string or number */
+    qn_json_list_fn *list; /* NULL: every element is a token; set after init */
     /* private */
     uint64_t offset;    /* bytes before the current piece */
     uint64_t is_object; /* bit d: the container at depth d is an object */

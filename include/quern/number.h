@@ -20,6 +20,12 @@ bool qn_number_to_f64(const char *text, size_t n, double *out);
 bool qn_number_to_i64(const char *text, size_t n, int64_t *out);
 bool qn_number_to_u64(const char *text, size_t n, uint64_t *out);
 
+/* A list: numbers of JSON's grammar, each with a comma behind it and perhaps blanks behind that. Reads those that are simple, up to `cap`, to
+ * the same values as the functions above; returns the bytes up to the first one that is not (long, at the end of the text, without its
+ * comma, malformed, near a tie), which the caller reads by itself. *count: how many were read. */
+size_t qn_numbers_f32(const char *text, size_t n, float *out, size_t cap, size_t *count);
+size_t qn_numbers_i64(const char *text, size_t n, int64_t *out, size_t cap, size_t *count);
+
 /* Room for any number below, with terminator. */
 #define QN_NUMBER_CHARS 32
 /* out has room for QN_NUMBER_CHARS. Write the shortest text ("0.1", "1e+30", "-0", never NaN or infinity: callers decide those) and return its length. */

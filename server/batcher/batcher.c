@@ -20,6 +20,8 @@
 #include <string.h>
 #include <time.h>
 
+#define WAKE_US 100 /* a run so short is not worth another worker */
+
 struct qn_queue {
     qn_lane lanes[QN_PRIORITY_COUNT];
     qn_cost cost;
@@ -46,7 +48,7 @@ struct qn_batcher {
     pthread_cond_t wake; /* CLOCK_MONOTONIC */
     qn_fair fair;
     uint64_t waiting_bytes;
-    int idle;
+    int idle, active; /* workers that wait, and that have taken something */
     bool stopping;
     qn_worker *workers; /* [n_workers] */
 };
@@ -450,6 +452,21 @@ static bool next_batch(qn_batcher *b, qn_batch *batch, qn_call **lost, uint64_t 
     return true;
 }
 
+/* Under the lock: should an idle worker be woken for what waits in q? Not for less work than waking takes, while another one is about to
+ * end a run just as short: it takes all of it along in one batch. */
+static bool worth_waking(const qn_batcher *b, const qn_queue *q, uint64_t now)
+{
+    uint64_t bytes = 0, soonest = UINT64_MAX;
+
+    if (b->idle == 0) return false;
+    if (b->active == 0 || q->cost.n_runs < QN_COST_ENOUGH || (b->fair.ready && b->fair.ready->next)) return true;
+    for (int i = 0; i < QN_PRIORITY_COUNT; i++) bytes += q->lanes[i].bytes_waiting;
+    if (qn_cost_work(&q->cost, bytes) > WAKE_US) return true;
+    for (int i = 0; i < b->opt.n_workers; i++)
+        if (b->workers[i].busy_until_us && b->workers[i].busy_until_us < soonest) soonest = b->workers[i].busy_until_us;
+    return soonest > now + WAKE_US || soonest + WAKE_US < now;
+}
+
 static void *worker_main(void *arg)
 {
     qn_worker *w = arg;
@@ -471,8 +488,10 @@ static void *worker_main(void *arg)
             b->idle--;
             continue;
         }
-        if (b->fair.ready && b->idle > 0) pthread_cond_signal(&b->wake); /* more to do than this worker takes */
         if (batch.first) w->busy_until_us = now_us() + (uint64_t)batch.charged;
+        b->active++;
+        if (b->fair.ready && worth_waking(b, b->fair.ready->queue, now_us()))
+            pthread_cond_signal(&b->wake); /* more than this worker takes */
         pthread_mutex_unlock(&b->mu);
         while (lost) {
             qn_call *next = lost->next;
@@ -485,6 +504,7 @@ static void *worker_main(void *arg)
         if (batch.first) batch_run(w, &batch);
         pthread_mutex_lock(&b->mu);
         w->busy_until_us = 0; /* also of a batch that never ran */
+        b->active--;
     }
     pthread_mutex_unlock(&b->mu);
     return NULL;
@@ -585,7 +605,7 @@ qn_status qn_batcher_submit(qn_batcher *b, qn_call *call, qn_error *err)
             q->n_waiting++;
             queue_publish_waiting(q);
             qn_fair_add(&b->fair, lane);
-            if (b->idle > 0) pthread_cond_signal(&b->wake);
+            if (worth_waking(b, q, call->queued_us)) pthread_cond_signal(&b->wake);
         }
         pthread_mutex_unlock(&b->mu);
     }

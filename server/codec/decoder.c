@@ -46,6 +46,7 @@ qn_status qn_decoder_create(qn_body_kind kind, const qn_model *model, int64_t he
     d->n_outputs = qn_model_n_outputs(model);
     d->raw = header_bytes == 0;
     qn_json_init(&d->json, d->format->token, d, kind == QN_BODY_TFS_JSON, limits->depth, (size_t)limits->text_bytes);
+    d->json.list = d->format->list;
     qn_buf_init(&d->spool, (size_t)limits->text_bytes);
     d->given = calloc((size_t)d->n_inputs + 1, sizeof *d->given);
     d->tensors = calloc((size_t)d->n_inputs + 1, sizeof *d->tensors);

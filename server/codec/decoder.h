@@ -18,6 +18,7 @@ typedef struct qn_given {
 
 typedef struct qn_format {
     qn_json_fn *token;
+    qn_json_list_fn *list;
     qn_status (*finish)(qn_decoder *d, qn_error *err);
 } qn_format;
 

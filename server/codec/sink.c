@@ -215,6 +215,27 @@ qn_status qn_sink_token(qn_sink *s, qn_json_token token, const char *text, size_
     return st;
 }
 
+size_t qn_sink_list(qn_sink *s, const char *text, size_t n)
+{
+    const size_t elem = s->dtype == QN_F32 ? sizeof(float) : sizeof(int64_t);
+    size_t used = 0, k = 1;
+
+    if ((s->dtype != QN_F32 && s->dtype != QN_I64) || s->depth == 0 || (s->leaf_depth >= 0 && s->leaf_depth != s->depth)) return 0;
+    while (k > 0 && used < n) {
+        char *at;
+
+        if (s->cap - s->len < elem && qn_sink_reserve(s, elem, NULL) != QN_OK) break; /* the next token will say so */
+        at = s->data + s->len;
+        used += s->dtype == QN_F32 ? qn_numbers_f32(text + used, n - used, (float *)(void *)at, (s->cap - s->len) / elem, &k)
+                                   : qn_numbers_i64(text + used, n - used, (int64_t *)(void *)at, (s->cap - s->len) / elem, &k);
+        s->len += k * elem;
+        s->count += (int64_t)k;
+        s->counts[s->depth - 1] += (int64_t)k;
+        if (k > 0) s->leaf_depth = s->depth;
+    }
+    return used;
+}
+
 void qn_sink_shape(const qn_sink *s, int32_t *rank, int64_t *dims)
 {
     int32_t r = s->leaf_depth < 0 ? 0 : s->leaf_depth;

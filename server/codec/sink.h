@@ -25,6 +25,8 @@ void qn_sink_release(qn_sink *s);
 /* One JSON token of a value: '[' and ']' build the nesting, scalars are converted to dtype exactly or refused.
  * Fails with QN_ERR_DTYPE (a string for a number, ...), QN_ERR_RANGE (1e999, 300 for u8), QN_ERR_SHAPE (ragged), QN_ERR_LIMIT, QN_ERR_NOMEM. */
 qn_status qn_sink_token(qn_sink *s, qn_json_token token, const char *text, size_t n, qn_error *err);
+/* Elements of the innermost array as text, on the fast way: see qn_json_list_fn. Takes none where an element must be looked at by itself. */
+size_t qn_sink_list(qn_sink *s, const char *text, size_t n);
 /* A string element, for QN_STRING. */
 qn_status qn_sink_string(qn_sink *s, const char *text, size_t n, qn_error *err);
 

@@ -245,4 +245,12 @@ static qn_status tfs_finish(qn_decoder *d, qn_error *err)
     return QN_OK;
 }
 
-const qn_format qn_format_tfs = { .token = tfs_token, .finish = tfs_finish };
+static size_t tfs_list(void *user, const char *text, size_t n)
+{
+    qn_decoder *d = user;
+    qn_sink *s = &d->given[d->tfs_input].sink;
+
+    return d->tfs_where == T_VALUE && s->depth > d->tfs_base ? qn_sink_list(s, text, n) : 0;
+}
+
+const qn_format qn_format_tfs = { .token = tfs_token, .list = tfs_list, .finish = tfs_finish };

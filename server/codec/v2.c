@@ -483,4 +483,11 @@ static qn_status v2_finish(qn_decoder *d, qn_error *err)
     return QN_OK;
 }
 
-const qn_format qn_format_v2 = { .token = v2_token, .finish = v2_finish };
+static size_t v2_list(void *user, const char *text, size_t n)
+{
+    qn_decoder *d = user;
+
+    return d->where == V2_DATA ? qn_sink_list(&d->cur.sink, text, n) : 0;
+}
+
+const qn_format qn_format_v2 = { .token = v2_token, .list = v2_list, .finish = v2_finish };

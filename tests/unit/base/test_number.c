@@ -8,6 +8,7 @@
 
 #include "quern/number.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -126,6 +127,106 @@ static void integers_keep_every_digit(void **state)
     assert_false(qn_number_to_u64("-1", 2, &u));
 }
 
+/* A list of numbers as text, `simple` of them such that the fast way may take them; the last one has no comma. */
+static void a_list_reads_as_its_elements_do(void **state)
+{
+    uint64_t s = 7;
+
+    (void)state;
+    for (int round = 0; round < 3000; round++) {
+        char text[4096];
+        size_t n = 0, at[64], len[64], used, count = 99;
+        float got[64];
+        int k = 1 + round % 60;
+
+        for (int i = 0; i < k; i++) {
+            s = s * 6364136223846793005u + 1442695040888963407u;
+            at[i] = n;
+            switch (s >> 60) {
+            case 0: n += (size_t)sprintf(text + n, "%.9g", (double)(s & 0xffff) * 1e-30); break;
+            case 1: n += (size_t)sprintf(text + n, "-%" PRIu64 "e%d", s >> 12 & 0xfffff, (int)(s & 31) - 16); break;
+            case 2: n += (size_t)sprintf(text + n, "%.17g", (double)(s >> 20) / 7); break;
+            case 3: n += (size_t)sprintf(text + n, "%s", s & 16 ? "-0" : "0.000"); break;
+            default: n += (size_t)sprintf(text + n, "%.6g", (double)(int64_t)s * 1e-17); break;
+            }
+            len[i] = n - at[i];
+            if (i + 1 < k) n += (size_t)sprintf(text + n, "%s", s & 32 ? "," : s & 64 ? ", " : ",\n\t ");
+        }
+        used = qn_numbers_f32(text, n, got, 64, &count);
+        assert_true(count < (size_t)k); /* not the last: its comma may come in the next piece */
+        assert_int_equal(used, at[count]);
+        for (size_t i = 0; i < count; i++) {
+            float want;
+
+            assert_true(qn_number_to_f32(text + at[i], len[i], &want));
+            assert_memory_equal(&want, &got[i], sizeof want);
+        }
+        if (count + 1 < (size_t)k) assert_true(len[count] > 12 || strchr(text + at[count], 'e')); /* what is simple is taken */
+    }
+}
+
+static void what_is_not_simple_ends_a_list(void **state)
+{
+    static const struct {
+        const char *text;
+        size_t used, count;
+    } rows[] = {
+        { "", 0, 0 },
+        { "1", 0, 0 },
+        { "1]", 0, 0 },
+        { "1,", 2, 1 },
+        { "1,2", 2, 1 },
+        { "1 ,2,", 0, 0 },
+        { "01,2,", 0, 0 },
+        { "-,2,", 0, 0 },
+        { ".5,2,", 0, 0 },
+        { "1.,2,", 0, 0 },
+        { "1,1e,2,", 2, 1 },
+        { "1,1e+,2,", 2, 1 },
+        { "1,+2,", 2, 1 },
+        { "1,NaN,", 2, 1 },
+        { "1,\"2\",", 2, 1 },
+        { "1,[2,", 2, 1 },
+        { "1,null,", 2, 1 },
+        { "1, 2, 3]", 6, 2 },
+        { "1e999,2,", 0, 0 },
+        { "1,1e0000,2,", 2, 1 },
+        { "1e-99,", 0, 0 },
+        { "1,,2,", 2, 1 },
+        { "-0.0,5,", 7, 2 },
+        { "1.5.5,2,", 0, 0 },
+        { "16777217,2,", 0, 0 },
+        { "123456789012345678,2,", 0, 0 },
+        { "3.5e38,1,", 0, 0 },
+        { "1e-45,1,", 0, 0 },
+        { "1,2,3,4,5,6,", 8, 4 },
+    };
+
+    (void)state;
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        float f[4];
+        size_t count = 99;
+
+        assert_int_equal(qn_numbers_f32(rows[i].text, strlen(rows[i].text), f, 4, &count), rows[i].used);
+        assert_int_equal(count, rows[i].count);
+    }
+}
+
+static void integer_lists_take_integers_only(void **state)
+{
+    const char text[] = "0,-7, 12345678901234567,\n-0,1.0,3,";
+    int64_t v[8];
+    size_t count = 0;
+
+    (void)state;
+    assert_int_equal(qn_numbers_i64(text, strlen(text), v, 8, &count), strlen("0,-7, 12345678901234567,\n-0,"));
+    assert_int_equal(count, 4);
+    assert_true(v[0] == 0 && v[1] == -7 && v[2] == 12345678901234567 && v[3] == 0);
+    assert_int_equal(qn_numbers_i64("123456789012345678,1,", 21, v, 8, &count), 0);
+    assert_int_equal(qn_numbers_i64("1e2,1,", 6, v, 8, &count), 0);
+    assert_int_equal(qn_numbers_i64("1,2,3,", 6, v, 2, &count), 4);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -134,6 +235,9 @@ int main(void)
         cmocka_unit_test(halves_between_two_floats_round_to_even),
         cmocka_unit_test(overflow_is_said_and_underflow_is_not),
         cmocka_unit_test(integers_keep_every_digit),
+        cmocka_unit_test(a_list_reads_as_its_elements_do),
+        cmocka_unit_test(what_is_not_simple_ends_a_list),
+        cmocka_unit_test(integer_lists_take_integers_only),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
