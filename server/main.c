@@ -32,6 +32,7 @@ static const char usage[] =
     "       quern run MODEL.onnx --input NAME=FILE.npy ... --output-dir DIR [--threads N] [--isa NAME] [--all-values]\n"
     "       quern inspect MODEL.onnx [--json]\n"
     "       quern bench MODEL.onnx [--shape NAME=1x3x224x224] [--batch N] [--threads N] [--seconds S] [--profile] [--json]\n"
+    "       quern key new --id ID --scopes infer[,train][,admin] [--rate N[/BURST]] [--expires YYYY-MM-DD]\n"
     "       quern --version\n"
     "       quern help\n";
 
@@ -104,7 +105,7 @@ static qn_status read_config(const serve_args *args, qn_config *config, qn_error
         qn_config_init(config);
     if (st == QN_OK) st = override(config, "server.listen", args->listen, err);
     if (st == QN_OK) st = override(config, "models.dir", args->model_dir, err);
-    if (st == QN_OK) st = qn_http_check_address(config->listen, err);
+    if (st == QN_OK) st = qn_http_check_address(config->listen, config->keys_file[0] != '\0', err);
     return st;
 }
 
@@ -186,7 +187,8 @@ static qn_status open_socket(daemon_state *d, qn_error *err)
 
     if (st != QN_OK) return st;
     d->listener_shared = d->listen_fd >= 0;
-    return d->listener_shared ? qn_http_adopt(d->listen_fd, err) : qn_http_listen(d->config.listen, &d->listen_fd, err);
+    return d->listener_shared ? qn_http_adopt(d->listen_fd, d->app.keys != NULL, err)
+                              : qn_http_listen(d->config.listen, d->app.keys != NULL, &d->listen_fd, err);
 }
 
 /* -- what others tell us --------------------------------------------------------------------------------------------------------- */
@@ -230,6 +232,18 @@ static void on_reloaded(void *user, const qn_registry_report *r)
     qn_log_end(&line);
     atomic_store(&d->announced, true);
     qn_notify_ready();
+}
+
+/* A file that is wrong changes nothing: who could ask before still can. */
+static void reload_keys(daemon_state *d)
+{
+    qn_error err = { 0 };
+
+    if (!d->app.keys) return;
+    if (qn_keys_reload(d->app.keys, &err) == QN_OK)
+        qn_logf(&d->log, QN_LOG_INFO, "%d keys read", (int)qn_keys_count(d->app.keys));
+    else
+        qn_logf(&d->log, QN_LOG_ERROR, "the keys stay as they were: %s", err.message);
 }
 
 static void reload(daemon_state *d)
@@ -394,7 +408,8 @@ static qn_status start(daemon_state *d, qn_error *err)
                 "server.max_inflight_bytes is below four times server.max_body_bytes: the largest JSON bodies are always 503");
     raise_file_limit(d);
     open_openblas(d);
-    st = open_socket(d, err);
+    if (d->config.keys_file[0]) st = qn_keys_open(d->config.keys_file, &d->app.keys, err);
+    if (st == QN_OK) st = open_socket(d, err);
     if (st == QN_OK) st = qn_routes_names(&d->app.route_names, err);
     if (st == QN_OK) st = qn_metrics_create(d->app.route_names, qn_n_routes + 1, &d->app.metrics, err);
     if (st == QN_OK) st = start_models(d, err);
@@ -452,6 +467,7 @@ static void release(daemon_state *d)
     qn_batcher_destroy(d->app.batcher);
     qn_registry_destroy(d->app.registry);
     qn_store_unref(d->app.store);
+    qn_keys_close(d->app.keys);
     qn_metrics_destroy(d->app.metrics);
     free(d->app.route_names);
     if (d->listen_fd >= 0) close(d->listen_fd);
@@ -464,6 +480,7 @@ static void wait_for_stop(daemon_state *d, const sigset_t *signals)
     for (;;) {
         int got = sigwaitinfo(signals, NULL);
 
+        if (got == SIGHUP) reload_keys(d);
         if (got == SIGHUP) reload(d);
         if (got == SIGTERM || got == SIGINT) return;
     }
@@ -527,6 +544,7 @@ int main(int argc, char **argv)
     if (strcmp(command, "run") == 0) return qn_cli_run(argc - 1, argv + 1);
     if (strcmp(command, "inspect") == 0) return qn_cli_inspect(argc - 1, argv + 1);
     if (strcmp(command, "bench") == 0) return qn_cli_bench(argc - 1, argv + 1);
+    if (strcmp(command, "key") == 0) return qn_cli_key(argc - 1, argv + 1);
     if (strcmp(command, "--version") == 0) {
         puts("quern " QUERN_VERSION);
         return 0;

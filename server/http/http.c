@@ -233,6 +233,7 @@ static bool add_headers(struct MHD_Response *r, const qn_conn *c)
 
     if (x->content_type) ok = ok && MHD_add_response_header(r, "Content-Type", x->content_type) == MHD_YES;
     if (x->allow) ok = ok && MHD_add_response_header(r, "Allow", x->allow) == MHD_YES;
+    if (x->status == 401) ok = ok && MHD_add_response_header(r, "WWW-Authenticate", "Bearer realm=\"quern\"") == MHD_YES;
     if (x->status == 415) ok = ok && MHD_add_response_header(r, "Accept-Encoding", "identity") == MHD_YES;
     if (x->retry_after_s > 0) {
         snprintf(number, sizeof number, "%d", (int)x->retry_after_s);

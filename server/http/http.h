@@ -56,6 +56,7 @@ struct qn_exchange {
     int32_t route;        /* the app's number for it, for metrics */
     void *app;            /* the app's */
     void *local;          /* the handler's */
+    char who[65];         /* the app's: who asks, for logs; "" unknown */
     /* the reply: see qn_exchange_reply() */
     int status; /* 0: not yet */
     const char *content_type;
@@ -106,13 +107,14 @@ void qn_http_cancel(qn_http *http);
 void qn_http_destroy(qn_http *http);
 void qn_http_get_stats(qn_http *http, qn_http_stats *out);
 
-/* "ADDR:PORT" -> a listening socket; numeric addresses, [v6], "localhost". Addresses that are not loopback are refused with QN_ERR_INVALID.
+/* "ADDR:PORT" -> a listening socket; numeric addresses, [v6], "localhost". Addresses that are not loopback are refused with QN_ERR_INVALID
+ * unless anywhere.
  * QN_ERR_IO: the system said no. */
-qn_status qn_http_listen(const char *address, int *fd, qn_error *err);
+qn_status qn_http_listen(const char *address, bool anywhere, int *fd, qn_error *err);
 /* Only the checks of qn_http_listen(). */
-qn_status qn_http_check_address(const char *address, qn_error *err);
-/* A socket that was handed over (socket activation): checked for being a loopback TCP listener. */
-qn_status qn_http_adopt(int fd, qn_error *err);
+qn_status qn_http_check_address(const char *address, bool anywhere, qn_error *err);
+/* A socket that was handed over (socket activation): checked for being a TCP listener, on loopback unless anywhere. */
+qn_status qn_http_adopt(int fd, bool anywhere, qn_error *err);
 /* "127.0.0.1:8000" of a listening socket. */
 void qn_http_address(int fd, char *out, size_t cap);
 

@@ -1,5 +1,5 @@
 /* server/http/listen.c - the listening socket: opened here, or handed over by systemd.
- * Only loopback: there are no keys yet, and a model server without keys on a public address is an open door. */
+ * Only loopback where there are no keys: a model server without keys on a public address is an open door. */
 #include "server/http/http.h"
 
 #include <arpa/inet.h>
@@ -31,9 +31,8 @@ static bool is_loopback(const struct sockaddr_storage *a)
 
 static qn_status refuse_public(const char *shown, qn_error *err)
 {
-    return qn_error_set(
-        err, QN_ERR_INVALID,
-        "listen address %.60s is not loopback: without access keys only 127.0.0.0/8 and [::1] are served; put a proxy in front", shown);
+    return qn_error_set(err, QN_ERR_INVALID,
+                        "listen address %.60s is not loopback: without security.keys_file only 127.0.0.0/8 and [::1] are served", shown);
 }
 
 /* "127.0.0.1:80", "[::1]:80", "localhost:80" -> host and port. */
@@ -60,7 +59,7 @@ static bool split(const char *address, char *host, size_t host_cap, char *port, 
 }
 
 /* The checked address; the caller frees *found. */
-static qn_status resolve(const char *address, struct addrinfo **found, qn_error *err)
+static qn_status resolve(const char *address, bool anywhere, struct addrinfo **found, qn_error *err)
 {
     struct addrinfo hints = { .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV | AI_PASSIVE, .ai_socktype = SOCK_STREAM };
     struct sockaddr_storage addr = { 0 };
@@ -74,26 +73,26 @@ static qn_status resolve(const char *address, struct addrinfo **found, qn_error 
                             address);
     }
     memcpy(&addr, (*found)->ai_addr, (*found)->ai_addrlen);
-    if (is_loopback(&addr)) return QN_OK;
+    if (anywhere || is_loopback(&addr)) return QN_OK;
     freeaddrinfo(*found);
     *found = NULL;
     return refuse_public(address, err);
 }
 
-qn_status qn_http_check_address(const char *address, qn_error *err)
+qn_status qn_http_check_address(const char *address, bool anywhere, qn_error *err)
 {
     struct addrinfo *found = NULL;
-    qn_status st = resolve(address, &found, err);
+    qn_status st = resolve(address, anywhere, &found, err);
 
     if (found) freeaddrinfo(found);
     return st;
 }
 
-qn_status qn_http_listen(const char *address, int *out, qn_error *err)
+qn_status qn_http_listen(const char *address, bool anywhere, int *out, qn_error *err)
 {
     struct addrinfo *found = NULL;
     int fd = -1, one = 1;
-    qn_status st = resolve(address, &found, err);
+    qn_status st = resolve(address, anywhere, &found, err);
 
     *out = -1;
     if (st != QN_OK) goto done;
@@ -111,7 +110,7 @@ done:
     return st;
 }
 
-qn_status qn_http_adopt(int fd, qn_error *err)
+qn_status qn_http_adopt(int fd, bool anywhere, qn_error *err)
 {
     struct sockaddr_storage addr = { 0 };
     socklen_t len = sizeof addr, int_len = sizeof(int);
@@ -122,7 +121,7 @@ qn_status qn_http_adopt(int fd, qn_error *err)
         !listening)
         return qn_error_set(err, QN_ERR_INVALID, "the socket handed over is not a listening one");
     qn_http_address(fd, shown, sizeof shown);
-    if (!is_loopback(&addr)) return refuse_public(shown, err);
+    if (!anywhere && !is_loopback(&addr)) return refuse_public(shown, err);
     flags = fcntl(fd, F_GETFL);
     if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) != 0 || fcntl(fd, F_SETFD, FD_CLOEXEC) != 0)
         return qn_error_set(err, QN_ERR_IO, "the socket handed over: %s", strerror(errno));

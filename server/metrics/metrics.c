@@ -13,7 +13,7 @@
 #define MAX_BUCKETS 20
 
 /* Status codes that Quern sends; the last slot takes anything else. */
-static const int codes[] = { 200, 204, 400, 404, 405, 408, 409, 413, 414, 415, 417, 431, 499, 500, 503, 504, 505 };
+static const int codes[] = { 200, 204, 400, 401, 403, 404, 405, 408, 409, 413, 414, 415, 417, 429, 431, 499, 500, 503, 504, 505 };
 #define N_CODES (sizeof codes / sizeof codes[0] + 1)
 
 /* Upper bounds, in microseconds or in rows. */

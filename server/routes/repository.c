@@ -123,10 +123,16 @@ static void repository_unload(qn_exchange *x)
 
 static void reload(qn_exchange *x)
 {
+    qn_app *app = qn_visit_of(x)->app;
     json_t *doc = NULL;
+    qn_error err = { 0 };
 
     if (!qn_control_body(x, &doc)) return;
     json_decref(doc);
+    if (app->keys && qn_keys_reload(app->keys, &err) != QN_OK) {
+        qn_exchange_error(x, 400, "nothing was read again: %s", err.message);
+        return;
+    }
     submit(x, QN_REGISTRY_RELOAD, NULL);
 }
 

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #define CONTROL_MAX (64u * 1024u)
 /* JSON numbers are at least two bytes with their comma and at most eight as a tensor. */
@@ -86,6 +87,31 @@ static void visit_start(qn_app *app, qn_exchange *x, const qn_route *route, cons
     x->body_factor = e->body == QN_BODY_TENSORS ? JSON_BODY_FACTOR : 1;
 }
 
+static const char *scope_name(qn_scope scope) { return qn_key_scope_name(scope == QN_SCOPE_ADMIN ? QN_KEY_ADMIN : QN_KEY_INFER); }
+
+/* Deny by default: a route that asks for no scope says so in its row. False: an error was sent. */
+static bool is_allowed(qn_app *app, qn_exchange *x, qn_scope scope)
+{
+    const qn_http_field *f;
+    int n = 0;
+
+    if (!app->keys || scope == QN_SCOPE_NONE) return true;
+    f = qn_http_find(x->head, "Authorization", &n);
+    if (n > 1) {
+        qn_exchange_error(x, 400, "%d Authorization fields, at most one expected", n);
+        return false;
+    }
+    switch (qn_keys_check(app->keys, f ? f->value : NULL, f ? f->value_len : 0, scope == QN_SCOPE_ADMIN ? QN_KEY_ADMIN : QN_KEY_INFER,
+                          qn_now_us(), time(NULL), x->who, &x->retry_after_s)) {
+    case QN_KEY_ALLOWED: return true;
+    case QN_KEY_MISSING: qn_exchange_error(x, 401, "a key is needed: Authorization: Bearer KEY"); break;
+    case QN_KEY_UNKNOWN: qn_exchange_error(x, 401, "this key is unknown or has expired"); break;
+    case QN_KEY_SCOPE: qn_exchange_error(x, 403, "this key lacks the scope '%s'", scope_name(scope)); break;
+    case QN_KEY_RATE: qn_exchange_error(x, 429, "this key is over its rate; again in %d s", (int)x->retry_after_s); break;
+    }
+    return false;
+}
+
 static void on_route(void *user, qn_exchange *x)
 {
     qn_app *app = user;
@@ -111,7 +137,7 @@ static void on_route(void *user, qn_exchange *x)
         methods |= strcmp(qn_routes[i].method, "GET") == 0 ? ALLOW_GET : ALLOW_POST;
         x->route = i;
         if (strcmp(qn_routes[i].method, wanted) != 0) continue;
-        visit_start(app, x, &qn_routes[i], &found);
+        if (is_allowed(app, x, qn_routes[i].scope)) visit_start(app, x, &qn_routes[i], &found);
         return;
     }
     if (methods == 0 && !(len == 1 && path[0] == '*')) {
@@ -151,6 +177,7 @@ static void on_finished(void *user, qn_exchange *x, uint64_t duration_us)
     qn_log_number(&line, "status", x->status);
     qn_log_number(&line, "us", (int64_t)duration_us);
     qn_log_text(&line, "id", x->id);
+    if (x->who[0]) qn_log_text(&line, "key", x->who);
     qn_log_end(&line);
 }
 

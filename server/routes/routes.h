@@ -1,13 +1,14 @@
 /* server/routes/routes.h - what every path means: one row of routes.def, one handler, each.
  *
  * The dispatcher is generic over the table: it matches the path, answers 404, 405 with Allow, HEAD on GET rows, OPTIONS, and hands the
- * exchange to the row's endpoint. Scopes are in the table already; keys to check them against do not exist yet, which is why only loopback
- * is served (server/http/listen.c).
+ * exchange to the row's endpoint if the key that comes with the request has the row's scope. Without security.keys_file there are no keys and
+ * only loopback is served (server/http/listen.c).
  * Errors: every error is one JSON object in the shape of the route's family; HTTP codes come from one table, qn_reply_status().
  * Threads: handlers run on HTTP threads; what a suspended exchange waits for runs on workers or on the registry's loader. */
 #ifndef QUERN_SERVER_ROUTES_H
 #define QUERN_SERVER_ROUTES_H
 
+#include "server/auth/keys.h"
 #include "server/batcher/batcher.h"
 #include "server/codec/codec.h"
 #include "server/config/config.h"
@@ -64,6 +65,7 @@ typedef struct qn_app {
     qn_registry *registry;
     qn_batcher *batcher;
     qn_store *store;
+    qn_keys *keys;            /* NULL: everybody may ask */
     qn_http *http;            /* main's: handlers ask qn_exchange_server(), requests come before this is set */
     const char *isa;          /* what kernels use */
     const char **route_names; /* [qn_n_routes + 1] labels for metrics, the last is "none" */

@@ -68,7 +68,7 @@ static void the_shipped_file_names_every_key_with_its_default(void **state)
         const qn_setting *row = &qn_config_settings[i];
         const char *leaf = strrchr(row->key, '.') + 1;
 
-        snprintf(line, sizeof line, "%s: %s\n", leaf, row->initial);
+        snprintf(line, sizeof line, "%s: %s\n", leaf, row->initial[0] ? row->initial : "\"\"");
         if (!strstr(text, line)) print_error("%s\n", row->key);
         assert_non_null(strstr(text, line));
         if (!strstr(text, row->what)) print_error("%s: %s\n", row->key, row->what);
