@@ -36,8 +36,9 @@ void qn_decoder_destroy(qn_decoder *d);
 qn_status qn_decoder_feed(qn_decoder *d, const void *data, size_t n, qn_error *err);
 
 typedef struct qn_wanted_output {
-    int32_t index; /* of the model's outputs */
-    bool binary;   /* v2: as raw bytes after the JSON */
+    int32_t index;   /* of the model's outputs */
+    bool binary;     /* v2: as raw bytes after the JSON */
+    int64_t classes; /* v2: the best so many classes instead of the scores; 0: the scores */
 } qn_wanted_output;
 
 /* A decoded body; everything in it is owned by the decoder. */
@@ -61,7 +62,7 @@ qn_status qn_decoder_finish(qn_decoder *d, qn_decoded *out, qn_error *err);
  * is binary, else -1. NaN and infinities in JSON are written as the strings "NaN", "Infinity", "-Infinity" so that the count of elements
  * always equals the shape's product. Floats are the shortest that read back to the same value. */
 qn_status qn_encode_v2(const char *model_name, int64_t version, const qn_decoded *request, const qn_model *model, const qn_tensor *outputs,
-                       qn_buf *out, int64_t *header_bytes, qn_error *err);
+                       const char *const *labels, int32_t n_labels, qn_buf *out, int64_t *header_bytes, qn_error *err);
 
 /* TensorFlow Serving reply: {"predictions": ..} or {"outputs": ..}; NaN, Infinity, -Infinity bare. */
 qn_status qn_encode_tfs(const qn_decoded *request, const qn_model *model, const qn_tensor *outputs, qn_buf *out, qn_error *err);

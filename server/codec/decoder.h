@@ -80,6 +80,7 @@ struct qn_decoder {
     bool spool_comma;
     int32_t out_index;     /* the output being read */
     int out_binary;        /* -1: not said */
+    int64_t out_classes;   /* 0: not said */
     int32_t *binary_order; /* inputs with binary data, in order, [n_binary] */
     int32_t n_binary, at_binary;
     size_t binary_need; /* bytes still missing of the current binary input */

@@ -1,4 +1,5 @@
 /* server/codec/encode.c - tensors -> JSON text and raw bytes. */
+#include "server/codec/classify.h"
 #include "server/codec/codec.h"
 
 #include "quern/half.h"
@@ -6,6 +7,7 @@
 
 #include <inttypes.h>
 #include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* How not-finite numbers are written: v2 as strings, so that the text is JSON; TensorFlow Serving bare, as it always did. */
@@ -160,8 +162,8 @@ static bool put_v2_output(qn_buf *b, const char *name, const qn_tensor *t, bool 
     return ok && qn_buf_puts(b, "]}");
 }
 
-qn_status qn_encode_v2(const char *model_name, int64_t version, const qn_decoded *request, const qn_model *model, const qn_tensor *outputs,
-                       qn_buf *out, int64_t *header_bytes, qn_error *err)
+static qn_status put_v2(const char *model_name, int64_t version, const qn_decoded *request, const qn_model *model, const qn_tensor *shown,
+                        qn_buf *out, int64_t *header_bytes, qn_error *err)
 {
     bool ok, any_binary = false;
 
@@ -173,15 +175,36 @@ qn_status qn_encode_v2(const char *model_name, int64_t version, const qn_decoded
         const qn_wanted_output *w = &request->wanted[i];
 
         any_binary |= w->binary;
-        ok = (i == 0 || qn_buf_append(out, ",", 1)) &&
-             put_v2_output(out, qn_model_output(model, w->index)->name, &outputs[w->index], w->binary);
+        ok = (i == 0 || qn_buf_append(out, ",", 1)) && put_v2_output(out, qn_model_output(model, w->index)->name, &shown[i], w->binary);
     }
     ok = ok && qn_buf_puts(out, "]}");
     *header_bytes = any_binary ? (int64_t)out->len : -1;
     for (int32_t i = 0; i < request->n_wanted && ok && any_binary; i++) {
-        if (request->wanted[i].binary) ok = put_binary(out, &outputs[request->wanted[i].index]);
+        if (request->wanted[i].binary) ok = put_binary(out, &shown[i]);
     }
     return ok ? QN_OK : too_large(out, err);
+}
+
+qn_status qn_encode_v2(const char *model_name, int64_t version, const qn_decoded *request, const qn_model *model, const qn_tensor *outputs,
+                       const char *const *labels, int32_t n_labels, qn_buf *out, int64_t *header_bytes, qn_error *err)
+{
+    qn_tensor few[4], *shown = request->n_wanted <= 4 ? few : calloc((size_t)request->n_wanted, sizeof *shown);
+    int32_t n = 0;
+    qn_status st = shown ? QN_OK : qn_error_set(err, QN_ERR_NOMEM, "%" PRId32 " outputs", request->n_wanted);
+
+    for (; n < request->n_wanted && st == QN_OK; n++) {
+        const qn_wanted_output *w = &request->wanted[n];
+
+        shown[n] = outputs[w->index];
+        if (w->classes == 0) continue;
+        st = qn_classify(&outputs[w->index], w->classes, labels, n_labels, &shown[n], err);
+        if (st != QN_OK) qn_error_prefix(err, "output %.64s", qn_model_output(model, w->index)->name);
+    }
+    if (st == QN_OK) st = put_v2(model_name, version, request, model, shown, out, header_bytes, err);
+    for (int32_t i = 0; i < n; i++)
+        if (request->wanted[i].classes > 0) free(shown[i].data);
+    if (shown != few) free(shown);
+    return st;
 }
 
 /* -- TensorFlow Serving ------------------------------------------------------------------------------------------------------------------ */

@@ -315,12 +315,12 @@ static qn_status output_scalar(qn_decoder *d, qn_json_token token, const char *t
     return QN_OK;
 }
 
-static qn_status output_parameter(qn_decoder *d, qn_json_token token, qn_error *err)
+static qn_status output_parameter(qn_decoder *d, qn_json_token token, const char *text, size_t n, qn_error *err)
 {
     if (token == QN_JSON_ARRAY_BEGIN || token == QN_JSON_OBJECT_BEGIN)
         return wrong_type("a parameter", "a string, a number or a bool", err);
-    if (key_is(d, "classification"))
-        return qn_error_set(err, QN_ERR_UNSUPPORTED, "output parameter classification is unsupported; take the scores and sort them");
+    if (key_is(d, "classification") && (token != QN_JSON_NUMBER || !qn_number_to_i64(text, n, &d->out_classes) || d->out_classes < 1))
+        return wrong_type("parameter classification", "a whole number of classes, 1 or more", err);
     if (key_is(d, "binary_data")) {
         if (token != QN_JSON_TRUE && token != QN_JSON_FALSE) return wrong_type("parameter binary_data", "true or false", err);
         d->out_binary = token == QN_JSON_TRUE;
@@ -335,7 +335,7 @@ static qn_status output_end(qn_decoder *d, qn_error *err)
         if (d->wanted[i].index == d->out_index)
             return qn_error_set(err, QN_ERR_INVALID, "output %.64s is requested twice", qn_model_output(d->model, d->out_index)->name);
     }
-    d->wanted[d->n_wanted++] = (qn_wanted_output){ .index = d->out_index, .binary = d->out_binary > 0 };
+    d->wanted[d->n_wanted++] = (qn_wanted_output){ .index = d->out_index, .binary = d->out_binary > 0, .classes = d->out_classes };
     /* binary_data_output may still follow: remember who said nothing by a negative index until the end */
     if (d->out_binary < 0) d->wanted[d->n_wanted - 1].index = -1 - d->out_index;
     d->any_wanted = true;
@@ -406,6 +406,7 @@ static qn_status outputs_tokens(qn_decoder *d, qn_json_token token, const char *
         if (token != QN_JSON_OBJECT_BEGIN) return wrong_type("a requested output", "an object", err);
         d->out_index = -1;
         d->out_binary = -1;
+        d->out_classes = 0;
         d->where = V2_OUTPUT_FIELD;
         return QN_OK;
     case V2_OUTPUT_FIELD:
@@ -429,7 +430,7 @@ static qn_status outputs_tokens(qn_decoder *d, qn_json_token token, const char *
             d->where = V2_OUTPUT_FIELD;
             return QN_OK;
         }
-        if (token != QN_JSON_KEY) return output_parameter(d, token, err);
+        if (token != QN_JSON_KEY) return output_parameter(d, token, text, n, err);
         keep_key(d, text, n);
         return QN_OK;
     }
@@ -478,7 +479,9 @@ static qn_status v2_finish(qn_decoder *d, qn_error *err)
 {
     if (!d->inputs_seen && d->n_inputs > 0) return qn_error_set(err, QN_ERR_INVALID, "the request has no inputs");
     for (int32_t i = 0; i < d->n_wanted; i++) {
-        if (d->wanted[i].index < 0) d->wanted[i] = (qn_wanted_output){ .index = -1 - d->wanted[i].index, .binary = d->binary_output };
+        if (d->wanted[i].index >= 0) continue;
+        d->wanted[i].index = -1 - d->wanted[i].index;
+        d->wanted[i].binary = d->binary_output;
     }
     return QN_OK;
 }

@@ -110,6 +110,8 @@ void qn_metrics_destroy(qn_metrics *m)
     free(m);
 }
 
+int64_t qn_metrics_started(const qn_metrics *m) { return (int64_t)m->started; }
+
 void qn_metrics_request(qn_metrics *m, int32_t route, int status, uint64_t duration_us)
 {
     route_counters *r;

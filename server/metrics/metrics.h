@@ -18,6 +18,8 @@ typedef struct qn_metrics qn_metrics;
 /* routes [n_routes]: the values of the label `route`; borrowed for the object's life. The last one takes what no route matched. */
 qn_status qn_metrics_create(const char *const *routes, int32_t n_routes, qn_metrics **out, qn_error *err);
 void qn_metrics_destroy(qn_metrics *m);
+/* When it was made: seconds since the epoch. */
+int64_t qn_metrics_started(const qn_metrics *m);
 
 /* Where the time of a prediction goes. */
 typedef enum qn_time { QN_TIME_BODY, QN_TIME_QUEUE, QN_TIME_RUN, QN_TIME_ENCODE, QN_TIME_COUNT } qn_time;

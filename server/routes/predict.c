@@ -34,7 +34,10 @@ static void status(qn_exchange *x)
         qn_reply_error(x, &err, false);
         return;
     }
-    qn_buf_puts(&x->reply, "{\"model_version_status\":[");
+    qn_buf_puts(&x->reply, "{\"id\":"); /* OpenAI's keys beside TensorFlow Serving's: their clients ask the same path */
+    put_text(&x->reply, v->path.model);
+    qn_buf_printf(&x->reply, ",\"object\":\"model\",\"created\":%" PRId64 ",\"owned_by\":\"quern\",\"model_version_status\":[",
+                  qn_metrics_started(v->app->metrics));
     for (int32_t i = 0; i < n; i++) {
         if (e[i].version == 0 || (v->path.version && v->path.version != e[i].version)) continue;
         qn_buf_printf(&x->reply, "%s{\"version\":\"%" PRId64 "\",\"state\":\"%s\",\"status\":{\"error_code\":\"%s\",\"error_message\":",

@@ -112,11 +112,13 @@ static void encode(prediction *p)
     qn_exchange *x = p->x;
     qn_version *v = p->call.version;
     const qn_model *model = qn_version_model(v);
+    const qn_model_settings *s = qn_version_settings(v);
     qn_error err = { 0 };
     qn_status st;
 
     if (p->kind == QN_BODY_V2_JSON)
-        st = qn_encode_v2(qn_version_name(v), qn_version_number(v), &p->decoded, model, p->call.outputs, &x->reply, &x->header_bytes, &err);
+        st = qn_encode_v2(qn_version_name(v), qn_version_number(v), &p->decoded, model, p->call.outputs, (const char *const *)s->labels,
+                          s->n_labels, &x->reply, &x->header_bytes, &err);
     else
         st = qn_encode_tfs(&p->decoded, model, p->call.outputs, &x->reply, &err);
     if (st != QN_OK)

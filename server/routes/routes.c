@@ -11,8 +11,8 @@
 #define JSON_BODY_FACTOR 4
 
 const qn_route qn_routes[] = {
-#define QN_ROUTE(method, pattern, scope, family, endpoint)                                                                                 \
-    { method, pattern, QN_SCOPE_##scope, QN_FAMILY_##family, &qn_endpoint_##endpoint },
+#define QN_ROUTE(method, pattern, scope, family, endpoint, what)                                                                           \
+    { method, pattern, QN_SCOPE_##scope, QN_FAMILY_##family, &qn_endpoint_##endpoint, what },
 #include "server/routes/routes.def"
 #undef QN_ROUTE
 };
@@ -151,13 +151,25 @@ static void on_route(void *user, qn_exchange *x)
         qn_exchange_error(x, 405, "method %.16s is not allowed here", method);
 }
 
-/* Both families so far say {"error": "..."}. */
+/* OpenAI's word for a status. */
+static const char *openai_type(int status)
+{
+    return status == 401   ? "authentication_error"
+           : status == 403 ? "permission_error"
+           : status == 429 ? "rate_limit_error"
+           : status >= 500 ? "server_error"
+                           : "invalid_request_error";
+}
+
+/* {"error": "..."}, or OpenAI's object on its own routes. */
 static void on_error(void *user, qn_exchange *x, int status, const char *message)
 {
+    const bool openai = x->route >= 0 && qn_routes[x->route].family == QN_FAMILY_OPENAI;
+
     (void)user;
-    (void)status;
-    qn_buf_puts(&x->reply, "{\"error\":");
+    qn_buf_puts(&x->reply, openai ? "{\"error\":{\"message\":" : "{\"error\":");
     qn_json_put_string(&x->reply, message, strlen(message));
+    if (openai) qn_buf_printf(&x->reply, ",\"type\":\"%s\",\"param\":null,\"code\":null}", openai_type(status));
     qn_buf_puts(&x->reply, "}");
 }
 

@@ -19,7 +19,7 @@
 typedef enum qn_scope { QN_SCOPE_NONE, QN_SCOPE_INFER, QN_SCOPE_ADMIN } qn_scope;
 
 /* Whose error shape and status codes a route follows. */
-typedef enum qn_family { QN_FAMILY_V2, QN_FAMILY_TFS } qn_family;
+typedef enum qn_family { QN_FAMILY_V2, QN_FAMILY_TFS, QN_FAMILY_OPENAI } qn_family;
 
 typedef enum qn_body_rule {
     QN_BODY_NONE,    /* dropped, whatever it is */
@@ -40,6 +40,7 @@ typedef struct qn_route {
     qn_scope scope;
     qn_family family;
     const qn_endpoint *endpoint;
+    const char *what; /* one line for people */
 } qn_route;
 
 extern const qn_route qn_routes[];
@@ -122,7 +123,7 @@ void qn_prediction_body(qn_exchange *x, const char *data, size_t n);
 void qn_prediction_end(qn_exchange *x);
 void qn_prediction_release(qn_exchange *x);
 
-#define QN_ROUTE(method, pattern, scope, family, endpoint) extern const qn_endpoint qn_endpoint_##endpoint;
+#define QN_ROUTE(method, pattern, scope, family, endpoint, what) extern const qn_endpoint qn_endpoint_##endpoint;
 #include "server/routes/routes.def"
 #undef QN_ROUTE
 

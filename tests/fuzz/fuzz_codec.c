@@ -36,7 +36,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t n)
         if (data[0] & 1)
             (void)qn_encode_tfs(&in, &m, in.inputs, &b, NULL);
         else
-            (void)qn_encode_v2("m", 1, &in, &m, in.inputs, &b, &header, NULL);
+            (void)qn_encode_v2("m", 1, &in, &m, in.inputs, NULL, 0, &b, &header, NULL);
         qn_buf_release(&b);
     }
     qn_decoder_destroy(d);

@@ -124,7 +124,7 @@ static void every_integer_dtype_is_exact_at_its_edges(void **state)
                  qn_dtype_oip_name(cases[i].dtype), cases[i].lo, cases[i].hi);
         assert_int_equal(decode(QN_BODY_V2_JSON, &m, -1, body, strlen(body), 7, &d, &in, NULL), QN_OK);
         qn_buf_init(&reply, 0);
-        assert_int_equal(qn_encode_v2("m", 1, &in, &m, in.inputs, &reply, &header, NULL), QN_OK);
+        assert_int_equal(qn_encode_v2("m", 1, &in, &m, in.inputs, NULL, 0, &reply, &header, NULL), QN_OK);
         snprintf(body, sizeof body, "\"data\":[%s,%s]", cases[i].lo, cases[i].hi);
         assert_non_null(strstr(qn_buf_cstr(&reply), body));
         qn_buf_release(&reply);
@@ -341,7 +341,7 @@ static void not_finite_numbers_keep_their_place(void **state)
     qn_buf_release(&b);
     qn_buf_init(&b, 0);
     in.id = "a\"\n";
-    assert_int_equal(qn_encode_v2("m", 3, &in, &m, in.inputs, &b, &header, NULL), QN_OK);
+    assert_int_equal(qn_encode_v2("m", 3, &in, &m, in.inputs, NULL, 0, &b, &header, NULL), QN_OK);
     assert_string_equal(qn_buf_cstr(&b), "{\"model_name\":\"m\",\"model_version\":\"3\",\"id\":\"a\\\"\\u000a\",\"outputs\":[{\"name\":"
                                          "\"y\",\"datatype\":\"FP32\",\"shape\":[2,2],"
                                          "\"data\":[\"NaN\",1.5,\"Infinity\",\"-Infinity\"]}]}");
