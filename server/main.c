@@ -32,6 +32,7 @@ static const char usage[] =
     "       quern run MODEL.onnx --input NAME=FILE.npy ... --output-dir DIR [--threads N] [--isa NAME] [--all-values]\n"
     "       quern inspect MODEL.onnx [--json]\n"
     "       quern bench MODEL.onnx [--shape NAME=1x3x224x224] [--batch N] [--threads N] [--seconds S] [--profile] [--json]\n"
+    "       quern load URL [--rate R] [--connections N] [--seconds S] [--body FILE] [--input NAME=FILE.npy] [--json FILE] ...\n"
     "       quern key new --id ID --scopes infer[,train][,admin] [--rate N[/BURST]] [--expires YYYY-MM-DD]\n"
     "       quern --version\n"
     "       quern help\n";
@@ -544,6 +545,7 @@ int main(int argc, char **argv)
     if (strcmp(command, "run") == 0) return qn_cli_run(argc - 1, argv + 1);
     if (strcmp(command, "inspect") == 0) return qn_cli_inspect(argc - 1, argv + 1);
     if (strcmp(command, "bench") == 0) return qn_cli_bench(argc - 1, argv + 1);
+    if (strcmp(command, "load") == 0) return qn_cli_load(argc - 1, argv + 1);
     if (strcmp(command, "key") == 0) return qn_cli_key(argc - 1, argv + 1);
     if (strcmp(command, "--version") == 0) {
         puts("quern " QUERN_VERSION);

@@ -374,7 +374,7 @@ int qn_cli_bench(int argc, char **argv)
 
     if (qn_cli_parse(argc, argv, QN_CLI_SHAPE | QN_CLI_BATCH | QN_CLI_THREADS | QN_CLI_ISA | QN_CLI_SECONDS | QN_CLI_PROFILE | QN_CLI_JSON,
                      usage, &o)) {
-        m = qn_cli_load(&o, &code);
+        m = qn_cli_model(&o, &code);
         if (m) code = bench_model(&o, m);
         qn_model_unref(m);
     }

@@ -7,6 +7,7 @@
 int qn_cli_run(int argc, char **argv);
 int qn_cli_inspect(int argc, char **argv);
 int qn_cli_bench(int argc, char **argv);
+int qn_cli_load(int argc, char **argv);
 int qn_cli_key(int argc, char **argv);
 
 #endif

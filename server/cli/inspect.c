@@ -174,7 +174,7 @@ int qn_cli_inspect(int argc, char **argv)
     int code = QN_EXIT_USAGE;
 
     if (qn_cli_parse(argc, argv, QN_CLI_JSON | QN_CLI_ISA, usage, &o)) {
-        m = qn_cli_load(&o, &code);
+        m = qn_cli_model(&o, &code);
         if (m) code = inspect(&o, m);
         qn_model_unref(m);
     }

@@ -147,7 +147,7 @@ int qn_cli_fail(const qn_cli_options *o, const char *what, const qn_error *err)
     return err->status == QN_ERR_UNSUPPORTED ? QN_EXIT_UNSUPPORTED : QN_EXIT_ERROR;
 }
 
-qn_model *qn_cli_load(const qn_cli_options *o, int *exit_code)
+qn_model *qn_cli_model(const qn_cli_options *o, int *exit_code)
 {
     qn_model_options mo = { .cpu = o->cpu, .all_values = o->all_values };
     qn_model *m = NULL;

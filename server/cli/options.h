@@ -36,7 +36,7 @@ bool qn_cli_parse(int argc, char **argv, unsigned known, const char *usage, qn_c
 void qn_cli_release(qn_cli_options *o);
 
 /* The model, or NULL with *exit_code set and the reason on stderr. */
-qn_model *qn_cli_load(const qn_cli_options *o, int *exit_code);
+qn_model *qn_cli_model(const qn_cli_options *o, int *exit_code);
 
 /* Say err on stderr as "quern COMMAND: WHAT: status: message"; returns the exit code for it. */
 int qn_cli_fail(const qn_cli_options *o, const char *what, const qn_error *err);

@@ -234,7 +234,7 @@ int qn_cli_run(int argc, char **argv)
     int code = QN_EXIT_USAGE;
 
     if (qn_cli_parse(argc, argv, QN_CLI_INPUT | QN_CLI_OUTPUT_DIR | QN_CLI_THREADS | QN_CLI_ISA | QN_CLI_ALL_VALUES, usage, &o)) {
-        m = qn_cli_load(&o, &code);
+        m = qn_cli_model(&o, &code);
         if (m) code = run_model(&o, m);
         qn_model_unref(m);
     }

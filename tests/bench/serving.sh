@@ -57,6 +57,18 @@ for _ in $(seq 200); do
   sleep 0.05
 done
 printf '%-8s %12s | %10s %8s %8s %7s | %10s %8s %8s | %6s\n' body connections requests/s "p50 ms" "p99 ms" errors "echo: /s" "p50 ms" "p99 ms" "share"
+/usr/bin/python3 - "$tmp" <<'PY'
+import json
+import sys
+
+import numpy as np
+
+x = (np.arange(784) * 37 % 256 / 255).astype(np.float32)
+np.save(sys.argv[1] + "/x.npy", x[None])
+with open(sys.argv[1] + "/body.json", "w") as f:
+    json.dump({"instances": [[float("%.4g" % v) for v in x]]}, f)
+PY
+
 for form in json binary; do
   path=/v1/models/mlp:predict
   [ $form = json ] || path=/v2/models/mlp/infer
@@ -65,5 +77,27 @@ for form in json binary; do
     read -r erate ep50 ep99 _ < <(measure $form $path "http://127.0.0.1:$port" $connections)
     printf '%-8s %12d | %10s %8s %8s %7s | %10s %8s %8s | %5.1f%%\n' $form $connections "$rate" "$p50" "$p99" "$errors" "$erate" "$ep50" "$ep99" \
       "$(awk "BEGIN { print 100 * $rate / $erate }")"
+  done
+done
+
+echo
+echo "the same with quern load: closed loop, then open loop at half of that rate (latency counts from when a request was due)"
+printf '%-8s %12s | %10s %8s %8s | %10s %8s %8s %8s\n' body connections requests/s "p50 ms" "p99 ms" "open: /s" "p50 ms" "p99 ms" p99.9
+for form in json binary; do
+  what=(--body "$tmp/body.json")
+  url=http://127.0.0.1:$own/v1/models/mlp:predict
+  [ $form = json ] || { what=(--input "x=$tmp/x.npy"); url=http://127.0.0.1:$own/v2/models/mlp/infer; }
+  for connections in 1 8 64; do
+    "$quern" load "$url" "${what[@]}" --connections $connections --seconds "$seconds" --json "$tmp/closed" >/dev/null
+    rate=$(/usr/bin/python3 -c 'import json, sys; print(json.load(open(sys.argv[1]))["answered_per_s"] / 2)' "$tmp/closed")
+    "$quern" load "$url" "${what[@]}" --connections $connections --seconds "$seconds" --rate "$rate" --json "$tmp/open" >/dev/null
+    /usr/bin/python3 - "$form" $connections "$tmp/closed" "$tmp/open" <<'PY'
+import json
+import sys
+
+closed, open_ = (json.load(open(f)) for f in sys.argv[3:])
+c, o = closed["latency_ms"], open_["latency_ms"]
+print(f"{sys.argv[1]:8} {sys.argv[2]:>12} | {closed['good_per_s']:10.0f} {c['p50']:8.3f} {c['p99']:8.3f} | {open_['good_per_s']:10.0f} {o['p50']:8.3f} {o['p99']:8.3f} {o['p99_9']:8.3f}")
+PY
   done
 done
