@@ -61,6 +61,22 @@ def the_best_classes_come_with_their_labels():
         shutil.rmtree(folder)
 
 
+def the_configuration_says_how_a_model_is_served():
+    folder = served("max_batch_rows: 7\nmax_queue_delay_us: 50\npriority: low\n")
+    try:
+        with Daemon(models=folder) as d:
+            c = json.loads(d.get("/v2/models/scores/config")[2])
+            assert c["name"] == "scores" and c["max_batch_size"] == 7, c
+            assert c["input"] == [{"name": "x", "data_type": "TYPE_FP32", "dims": [5]}] and c["output"] == [{"name": "y", "data_type": "TYPE_FP32", "dims": [5]}], c
+            assert c["dynamic_batching"]["max_queue_delay_microseconds"] == 50 and c["dynamic_batching"]["default_priority_level"] == 3, c
+            c = json.loads(d.get("/v2/models/flat/versions/1/config")[2])
+            assert c["max_batch_size"] == 0 and "dynamic_batching" not in c and c["input"][0] == {"name": "x", "data_type": "TYPE_INT64", "dims": [5]}, c
+            assert json.loads(d.get("/v2/models/words/config")[2])["input"][0]["data_type"] == "TYPE_STRING"
+            assert d.get("/v2/models/none/config")[0] == 404
+    finally:
+        shutil.rmtree(folder)
+
+
 def models_are_listed_as_openai_does():
     folder = served()
     try:
@@ -97,4 +113,4 @@ def every_route_is_described():
                 assert status == 200, (pattern, status)
 
 
-main([the_best_classes_come_with_their_labels, models_are_listed_as_openai_does, every_route_is_described])
+main([the_best_classes_come_with_their_labels, the_configuration_says_how_a_model_is_served, models_are_listed_as_openai_does, every_route_is_described])
