@@ -20,7 +20,9 @@
 #include <string.h>
 #include <time.h>
 
-#define WAKE_US 100 /* a run so short is not worth another worker */
+#define WAKE_US 100    /* a run so short is not worth another worker */
+#define LOOK_US 1000   /* for so long at most a wrong prediction keeps a call from an idle worker */
+#define CALM_US 100000 /* nothing to do for so long: idle workers stop looking */
 
 struct qn_queue {
     qn_lane lanes[QN_PRIORITY_COUNT];
@@ -48,7 +50,9 @@ struct qn_batcher {
     pthread_cond_t wake; /* CLOCK_MONOTONIC */
     qn_fair fair;
     uint64_t waiting_bytes;
-    int idle, active; /* workers that wait, and that have taken something */
+    int idle, active;   /* workers that wait, and that have taken something */
+    int looking;        /* of the idle ones: those that look again every LOOK_US */
+    uint64_t worked_us; /* when a worker took something last */
     bool stopping;
     qn_worker *workers; /* [n_workers] */
 };
@@ -453,18 +457,34 @@ static bool next_batch(qn_batcher *b, qn_batch *batch, qn_call **lost, uint64_t 
 }
 
 /* Under the lock: should an idle worker be woken for what waits in q? Not for less work than waking takes, while another one is about to
- * end a run just as short: it takes all of it along in one batch. */
+ * end a run just as short: it takes all of it along in one batch. Should that run take longer, a worker that looks by itself finds it. */
 static bool worth_waking(const qn_batcher *b, const qn_queue *q, uint64_t now)
 {
     uint64_t bytes = 0, soonest = UINT64_MAX;
 
     if (b->idle == 0) return false;
-    if (b->active == 0 || q->cost.n_runs < QN_COST_ENOUGH || (b->fair.ready && b->fair.ready->next)) return true;
+    if (b->active == 0 || b->looking == 0 || q->cost.n_runs < QN_COST_ENOUGH || (b->fair.ready && b->fair.ready->next)) return true;
     for (int i = 0; i < QN_PRIORITY_COUNT; i++) bytes += q->lanes[i].bytes_waiting;
     if (qn_cost_work(&q->cost, bytes) > WAKE_US) return true;
     for (int i = 0; i < b->opt.n_workers; i++)
         if (b->workers[i].busy_until_us && b->workers[i].busy_until_us < soonest) soonest = b->workers[i].busy_until_us;
     return soonest > now + WAKE_US || soonest + WAKE_US < now;
+}
+
+/* Under the lock: until somebody wakes this worker, `until` if it is not 0, or the next look while there is work now and then. */
+static void wait_for_work(qn_batcher *b, uint64_t until)
+{
+    const uint64_t now = now_us(), look = now + LOOK_US;
+    const bool looks = b->active > 0 || now < b->worked_us + CALM_US;
+
+    b->idle++;
+    b->looking += looks;
+    if (looks || until)
+        wait_until(b, looks && (!until || look < until) ? look : until);
+    else
+        pthread_cond_wait(&b->wake, &b->mu);
+    b->looking -= looks;
+    b->idle--;
 }
 
 static void *worker_main(void *arg)
@@ -480,15 +500,11 @@ static void *worker_main(void *arg)
 
         if (!next_batch(b, &batch, &lost, &until)) {
             if (b->stopping) break;
-            b->idle++;
-            if (until)
-                wait_until(b, until);
-            else
-                pthread_cond_wait(&b->wake, &b->mu);
-            b->idle--;
+            wait_for_work(b, until);
             continue;
         }
-        if (batch.first) w->busy_until_us = now_us() + (uint64_t)batch.charged;
+        b->worked_us = now_us();
+        if (batch.first) w->busy_until_us = b->worked_us + (uint64_t)batch.charged;
         b->active++;
         if (b->fair.ready && worth_waking(b, b->fair.ready->queue, now_us()))
             pthread_cond_signal(&b->wake); /* more than this worker takes */
