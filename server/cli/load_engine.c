@@ -290,7 +290,8 @@ static void sweep(engine *e, uint64_t now)
     for (int i = 0; i < e->plan->n_connections; i++) {
         conn *c = &e->conns[i];
 
-        if (c->state != IDLE && c->state != CLOSED && now > c->sent_ns && now - c->sent_ns > e->plan->timeout_ns) fail(e, c, &e->r->timeouts);
+        if (c->state != IDLE && c->state != CLOSED && now > c->sent_ns && now - c->sent_ns > e->plan->timeout_ns)
+            fail(e, c, &e->r->timeouts);
     }
 }
 

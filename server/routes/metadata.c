@@ -8,9 +8,9 @@
 
 static void server_metadata(qn_exchange *x)
 {
-    qn_buf_puts(&x->reply,
-                "{\"name\":\"quern\",\"version\":\"" QUERN_VERSION "\","
-                "\"extensions\":[\"binary_tensor_data\",\"classification\",\"model_configuration\",\"model_repository\",\"schedule_policy\",\"statistics\"]}");
+    qn_buf_puts(&x->reply, "{\"name\":\"quern\",\"version\":\"" QUERN_VERSION "\","
+                           "\"extensions\":[\"binary_tensor_data\",\"classification\",\"model_configuration\",\"model_repository\","
+                           "\"schedule_policy\",\"statistics\"]}");
     qn_reply_json(x);
 }
 
