@@ -2,7 +2,7 @@
  *
  * serve: configuration -> (OpenBLAS) -> socket -> store, registry, batcher -> HTTP -> first reading of the folder -> signals.
  *   STARTING --[first reload done]--> SERVING --[SIGTERM, SIGINT]--> DRAINING --[nothing in flight, or drain_timeout]--> CLOSED --> exit 0
- *   STARTING  answers already: live 200, ready 503
+ *   STARTING  answers already: live 200, ready 503; on a socket that was handed over, connections wait in its queue instead
  *   DRAINING  ready 503, no new connections, replies say Connection: close, requests in flight finish
  *   CLOSED    every request is 503; what still runs is cancelled; a second SIGTERM comes here at once
  * Signals are blocked in every thread and taken by main() with sigtimedwait(). */
@@ -159,8 +159,7 @@ static bool any_model_is_fast(int models_fd, const qn_model_settings *defaults)
 
         if (fd < 0) continue;
         fast = qn_config_read_model(fd, &s, NULL) == QN_OK && s.bits == QN_BITS_FAST;
-        for (int32_t i = 0; i < s.n_labels; i++) free(s.labels[i]);
-        free(s.labels);
+        qn_model_settings_release(&s);
         close(fd);
     }
     closedir(dir);
@@ -205,6 +204,17 @@ static void on_load(void *user, const char *model, int64_t version, qn_status st
     qn_log_number(&line, "version", version);
     qn_log_number(&line, "us", (int64_t)load_us);
     if (status != QN_OK) qn_log_text(&line, "error", message ? message : qn_status_text(status));
+    qn_log_end(&line);
+}
+
+static void on_evict(void *user, const char *model, uint64_t bytes)
+{
+    daemon_state *d = user;
+    qn_log_line line;
+
+    qn_log_begin(&line, &d->log, QN_LOG_INFO, "model leaves for want of memory");
+    qn_log_text(&line, "model", model);
+    qn_log_number(&line, "bytes", (int64_t)bytes);
     qn_log_end(&line);
 }
 
@@ -293,7 +303,7 @@ static int64_t n_waiting(qn_registry *registry)
         qn_queue_stats s = { 0 };
         qn_version *v = NULL;
 
-        if (e[i].state != QN_VERSION_READY || qn_registry_lookup(registry, e[i].model, e[i].version, &v, NULL) != QN_OK) continue;
+        if (e[i].state != QN_VERSION_READY || qn_registry_peek(registry, e[i].model, e[i].version, &v, NULL) != QN_OK) continue;
         qn_queue_get_stats(qn_version_queue(v), &s);
         waiting += s.waiting;
         qn_version_unref(v);
@@ -336,9 +346,13 @@ static qn_status start_models(daemon_state *d, qn_error *err)
 {
     const qn_config *c = &d->config;
     int cpus = n_cpus();
-    qn_registry_options r = {
-        .root_fd = d->models_fd, .cpu = d->cpu, .read_settings = qn_config_read_model, .on_load = on_load, .user = d
-    };
+    qn_registry_options r = { .root_fd = d->models_fd,
+                              .cpu = d->cpu,
+                              .read_settings = qn_config_read_model,
+                              .check_answer = qn_known_answer_check,
+                              .on_load = on_load,
+                              .on_evict = on_evict,
+                              .user = d };
     qn_batcher_options b = { .on_batch = on_batch, .user = d };
     qn_status st;
 
@@ -346,6 +360,8 @@ static qn_status start_models(daemon_state *d, qn_error *err)
     b.team_size = c->team_threads ? (int)c->team_threads : cpus;
     b.max_bytes = (uint64_t)c->max_inflight_bytes;
     r.n_workers = b.n_workers;
+    r.poll_us = (uint64_t)c->poll_ms * 1000;
+    r.memory_bytes = (uint64_t)c->memory_bytes;
     r.limits = (qn_limits){ .file_bytes = (uint64_t)c->file_bytes,
                             .weight_bytes = (uint64_t)c->weight_bytes,
                             .arena_bytes = (uint64_t)c->arena_bytes,
@@ -376,6 +392,7 @@ static qn_status start_http(daemon_state *d, qn_error *err)
         .body_timeout_us = (uint64_t)c->body_timeout_ms * 1000,
         .idle_timeout_us = (uint64_t)c->idle_timeout_ms * 1000,
         .write_timeout_us = (uint64_t)c->write_timeout_ms * 1000,
+        .drain_idle_us = (uint64_t)c->drain_idle_ms * 1000,
         .body_min_bytes_per_s = (uint64_t)c->body_min_bytes_per_s,
         .max_inflight_bytes = (uint64_t)c->max_inflight_bytes,
         .log = &d->log,
@@ -413,10 +430,15 @@ static qn_status start(daemon_state *d, qn_error *err)
     if (st == QN_OK) st = open_socket(d, err);
     if (st == QN_OK) st = qn_routes_names(&d->app.route_names, err);
     if (st == QN_OK) st = qn_metrics_create(d->app.route_names, qn_n_routes + 1, &d->app.metrics, err);
-    if (st == QN_OK) st = start_models(d, err);
-    if (st == QN_OK) st = start_http(d, err);
-    if (st == QN_OK) st = qn_watchdog_start(alive, d, &d->watchdog, err);
-    return st;
+    return st == QN_OK ? start_models(d, err) : st;
+}
+
+/* From here on requests are answered. */
+static qn_status open_doors(daemon_state *d, qn_error *err)
+{
+    qn_status st = start_http(d, err);
+
+    return st == QN_OK ? qn_watchdog_start(alive, d, &d->watchdog, err) : st;
 }
 
 static int64_t in_flight(const daemon_state *d)
@@ -427,16 +449,25 @@ static int64_t in_flight(const daemon_state *d)
     return s.exchanges;
 }
 
+/* Nothing is in flight, and nothing more will come: every connection is gone, or had its time to send a last request. */
+static bool is_over(const daemon_state *d, uint64_t since_us)
+{
+    qn_http_stats s;
+
+    qn_http_get_stats(d->app.http, &s);
+    return s.exchanges == 0 && (s.connections == 0 || qn_now_us() >= since_us + (uint64_t)d->config.drain_idle_ms * 1000);
+}
+
 /* Wait until nothing is in flight. False when the time is over, or a stop signal came again. */
 static bool wait_idle(const daemon_state *d, const sigset_t *signals, uint64_t timeout_us)
 {
-    uint64_t until = qn_now_us() + timeout_us;
+    uint64_t since = qn_now_us(), until = since + timeout_us;
 
-    while (in_flight(d) > 0) {
+    while (!is_over(d, since)) {
         struct timespec tick = { .tv_nsec = 5000000 };
         int got = sigtimedwait(signals, NULL, &tick);
 
-        if (got == SIGTERM || got == SIGINT || qn_now_us() >= until) return false;
+        if (got == SIGTERM || got == SIGINT || qn_now_us() >= until) return in_flight(d) == 0;
     }
     return true;
 }
@@ -487,6 +518,33 @@ static void wait_for_stop(daemon_state *d, const sigset_t *signals)
     }
 }
 
+/* Until the folder has been read for the first time. False: asked to stop before. */
+static bool wait_for_models(daemon_state *d, const sigset_t *signals)
+{
+    while (!atomic_load(&d->announced)) {
+        struct timespec tick = { .tv_nsec = 2000000 };
+        int got = sigtimedwait(signals, NULL, &tick);
+
+        if (got == SIGTERM || got == SIGINT) return false;
+    }
+    return true;
+}
+
+/* A socket of our own answers from the start, so that probes see a live server that is not ready. One that was handed over may have clients
+ * of the server before us in its queue: they wait there for the models, instead of being told 503. */
+static qn_status begin(daemon_state *d, const sigset_t *signals, bool *stop, qn_error *err)
+{
+    qn_status st = start(d, err);
+
+    *stop = false;
+    if (st == QN_OK && !d->listener_shared) st = open_doors(d, err);
+    if (st != QN_OK) return st;
+    reload(d);
+    if (!d->listener_shared) return QN_OK;
+    *stop = !wait_for_models(d, signals);
+    return *stop ? QN_OK : open_doors(d, err);
+}
+
 static int check_config(const qn_config *config)
 {
     qn_buf out;
@@ -504,6 +562,7 @@ static int serve(int argc, char **argv)
     serve_args args;
     sigset_t signals;
     qn_error err = { 0 };
+    bool stop = false;
     int rc = 1;
 
     if (!parse_serve_args(argc, argv, &args)) return 2;
@@ -522,15 +581,13 @@ static int serve(int argc, char **argv)
     sigaddset(&signals, SIGINT);
     sigaddset(&signals, SIGHUP);
     sigprocmask(SIG_BLOCK, &signals, NULL); /* before the first thread, which inherits it */
-    if (start(&d, &err) != QN_OK) {
+    if (begin(&d, &signals, &stop, &err) != QN_OK) {
         qn_logf(&d.log, QN_LOG_ERROR, "cannot start: %s", err.message);
-        if (d.app.http) drain(&d, &signals);
     } else {
-        reload(&d);
-        wait_for_stop(&d, &signals);
-        drain(&d, &signals);
+        if (!stop) wait_for_stop(&d, &signals);
         rc = 0;
     }
+    if (d.app.http) drain(&d, &signals);
     release(&d);
     if (rc == 0) qn_logf(&d.log, QN_LOG_INFO, "stopped");
     return rc;

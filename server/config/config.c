@@ -18,7 +18,8 @@ const size_t qn_config_n_settings = COUNT(qn_config_settings);
 /* A model's quern.yaml as written: integers before they are narrowed, and labels not yet handed over. */
 typedef struct model_file {
     int64_t max_batch_rows, max_queue_delay_us, max_queued, bits, batching, priority;
-    qn_text_list labels;
+    int64_t version_policy, latest_versions, warm_up, at_memory_cap;
+    qn_text_list labels, versions, version_labels;
 } model_file;
 
 static const qn_setting model_rows[] = {
@@ -91,6 +92,42 @@ void qn_config_model_defaults(const qn_config *config, qn_model_settings *out)
     };
 }
 
+/* "3" -> 3: the number of a version. */
+static qn_status version_number(const char *key, const char *text, int64_t *out, qn_error *err)
+{
+    const qn_setting row = { .key = key, .type = QN_SETTING_INT, .min = 1, .max = 999999999999999999 };
+
+    return qn_setting_parse(&row, text, out, err);
+}
+
+/* Lists of text -> numbers and labels. On failure *p holds what the caller releases. */
+static qn_status read_policy(const model_file *m, qn_version_policy *p, qn_error *err)
+{
+    qn_status st = QN_OK;
+
+    *p = (qn_version_policy){ .rule = (qn_version_rule)m->version_policy, .n_latest = (int32_t)m->latest_versions };
+    if (m->versions.n > 0) p->numbers = calloc((size_t)m->versions.n, sizeof *p->numbers);
+    if (m->version_labels.n > 0) p->labels = calloc((size_t)m->version_labels.n, sizeof *p->labels);
+    if ((m->versions.n > 0 && !p->numbers) || (m->version_labels.n > 0 && !p->labels)) return qn_error_set(err, QN_ERR_NOMEM, "versions");
+    for (int32_t i = 0; i < m->versions.n && st == QN_OK; i++)
+        st = version_number("versions", m->versions.items[i], &p->numbers[p->n_numbers++], err);
+    for (int32_t i = 0; i < m->version_labels.n && st == QN_OK; i++) {
+        qn_version_label *l = &p->labels[p->n_labels++];
+        const char *equals = strchr(m->version_labels.items[i], '=');
+
+        l->name = strndup(m->version_labels.items[i], (size_t)(equals - m->version_labels.items[i]));
+        if (!l->name) return qn_error_set(err, QN_ERR_NOMEM, "version_labels");
+        if (!qn_model_name_valid(l->name))
+            return qn_error_set(err, QN_ERR_INVALID, "version_labels: '%.40s' is no name for a version", l->name);
+        st = version_number("version_labels", equals + 1, &l->version, err);
+    }
+    if (st == QN_OK && p->rule == QN_VERSIONS_SPECIFIC && p->n_numbers == 0)
+        st = qn_error_set(err, QN_ERR_INVALID, "version_policy is specific, but versions names none");
+    if (st == QN_OK && p->rule != QN_VERSIONS_SPECIFIC && p->n_numbers > 0)
+        st = qn_error_set(err, QN_ERR_INVALID, "versions are listed, but version_policy is not specific");
+    return st;
+}
+
 static void labels_free(char **items, int32_t n)
 {
     for (int32_t i = 0; i < n; i++) free(items[i]);
@@ -106,11 +143,17 @@ qn_status qn_config_parse_model(const char *shown, const char *text, size_t n, q
         .bits = settings->bits == QN_BITS_FAST,
         .batching = settings->batching < 0 ? 0 : settings->batching + 1,
         .priority = settings->priority,
+        .latest_versions = 1,
     };
+    qn_version_policy policy = { 0 };
     qn_status st = qn_settings_read(shown, text, n, model_rows, COUNT(model_rows), &m, err);
 
+    if (st == QN_OK && (st = read_policy(&m, &policy, err)) != QN_OK) qn_error_prefix(err, "%s", shown);
+    labels_free(m.versions.items, m.versions.n);
+    labels_free(m.version_labels.items, m.version_labels.n);
     if (st != QN_OK) {
         labels_free(m.labels.items, m.labels.n);
+        qn_version_policy_release(&policy);
         return st;
     }
     settings->max_batch_rows = (int32_t)m.max_batch_rows;
@@ -119,6 +162,10 @@ qn_status qn_config_parse_model(const char *shown, const char *text, size_t n, q
     settings->bits = m.bits ? QN_BITS_FAST : QN_BITS_EXACT;
     settings->batching = (int)m.batching - 1; /* auto -1, never 0, always 1 */
     settings->priority = (int)m.priority;
+    settings->no_warm_up = m.warm_up == 1;
+    settings->unload_first = m.at_memory_cap == 1;
+    qn_version_policy_release(&settings->versions);
+    settings->versions = policy;
     if (m.labels.n > 0) {
         labels_free(settings->labels, settings->n_labels);
         settings->labels = m.labels.items;

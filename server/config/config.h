@@ -15,8 +15,9 @@ typedef struct qn_config {
     int64_t max_connections, max_connections_per_address;
     int64_t header_timeout_ms, body_timeout_ms, body_min_bytes_per_s, idle_timeout_ms, write_timeout_ms, request_timeout_ms;
     int64_t max_body_bytes, max_inflight_bytes;
-    int64_t drain_timeout_ms;
+    int64_t drain_timeout_ms, drain_idle_ms;
     char models_dir[QN_SETTING_TEXT_MAX];
+    int64_t poll_ms, memory_bytes;
     int64_t workers, team_threads; /* 0: by the number of CPUs */
     int64_t isa;                   /* 0: auto, else the index of "auto|scalar|avx2|avx512|vnni" */
     int64_t file_bytes, weight_bytes, arena_bytes, run_macs, loop_steps;

@@ -108,6 +108,18 @@ static qn_status append_item(const qn_setting *row, const char *text, qn_text_li
     return QN_OK;
 }
 
+/* text is "name=value": another value under the same name is an error. */
+static qn_status append_pair(const qn_setting *row, const char *text, qn_text_list *list, qn_error *err)
+{
+    size_t n = strcspn(text, "=");
+
+    for (int32_t i = 0; i < list->n; i++) {
+        if (strncmp(list->items[i], text, n + 1) == 0)
+            return qn_error_set(err, QN_ERR_INVALID, "%s.%.*s: given twice", row->key, n < 64 ? (int)n : 64, text);
+    }
+    return append_item(row, text, list, err);
+}
+
 qn_status qn_setting_parse(const qn_setting *row, const char *text, void *base, qn_error *err)
 {
     void *field = (char *)base + row->offset;
@@ -119,6 +131,7 @@ qn_status qn_setting_parse(const qn_setting *row, const char *text, void *base, 
     case QN_SETTING_TEXT: return parse_text(row, text, field, err);
     case QN_SETTING_CHOICE: return parse_choice(row, text, field, err);
     case QN_SETTING_LIST: return append_item(row, text, field, err);
+    case QN_SETTING_MAP: return append_pair(row, text, field, err);
     }
     return qn_error_set(err, QN_ERR_INTERNAL, "%s: no such type", row->key);
 }
@@ -149,6 +162,7 @@ void qn_setting_print(const qn_setting *row, const void *base, qn_buf *out)
     }
     case QN_SETTING_TEXT: qn_buf_puts(out, field); break;
     case QN_SETTING_CHOICE: print_choice(row, *(const int64_t *)field, out); break;
+    case QN_SETTING_MAP:
     case QN_SETTING_LIST: {
         const qn_text_list *list = field;
 

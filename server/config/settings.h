@@ -17,6 +17,7 @@ typedef enum qn_setting_type {
     QN_SETTING_TEXT,   /* char[QN_SETTING_TEXT_MAX], min..max bytes */
     QN_SETTING_CHOICE, /* int64_t: index into `choices` */
     QN_SETTING_LIST,   /* qn_text_list, min..max entries of 1..QN_SETTING_TEXT_MAX-1 bytes */
+    QN_SETTING_MAP, /* qn_text_list, at most max entries, each "name=value"; a name is a row of its own in the file and stands there once */
 } qn_setting_type;
 
 #define QN_SETTING_TEXT_MAX 1024
@@ -36,7 +37,7 @@ typedef struct qn_setting {
     const char *what;    /* for people */
 } qn_setting;
 
-/* Parse text into the field of `base` that the row names.
+/* Parse text into the field of `base` that the row names; LIST and MAP append one entry.
  * Fails with QN_ERR_INVALID (not of the type), QN_ERR_RANGE, QN_ERR_NOMEM; the message names the key, what was found and what is allowed. */
 qn_status qn_setting_parse(const qn_setting *row, const char *text, void *base, qn_error *err);
 

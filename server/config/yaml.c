@@ -7,6 +7,7 @@
 
 #include <inttypes.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <yaml.h>
@@ -74,6 +75,17 @@ static qn_status once(reader *r, size_t row, int depth, qn_error *err)
     return QN_OK;
 }
 
+/* The row of the mapping that a frame stands for, if its keys are the operator's own. */
+static const qn_setting *map_row(const reader *r, const frame *f)
+{
+    for (size_t i = 0; i < r->n_rows && f->path_len > 0; i++) {
+        const char *key = r->rows[i].key;
+
+        if (r->rows[i].type == QN_SETTING_MAP && strlen(key) == f->path_len && memcmp(key, r->path, f->path_len) == 0) return &r->rows[i];
+    }
+    return NULL;
+}
+
 static qn_status on_key(reader *r, frame *f, const char *key, size_t len, qn_error *err)
 {
     size_t dot = f->path_len > 0 ? 1 : 0, unused;
@@ -83,10 +95,24 @@ static qn_status on_key(reader *r, frame *f, const char *key, size_t len, qn_err
     if (dot) r->path[f->path_len] = '.';
     memcpy(r->path + f->path_len + dot, key, len + 1);
     f->key_len = f->path_len + dot + len;
+    if (map_row(r, f)) return len > 0 && !memchr(key, '=', len) ? QN_OK : fail(r, QN_ERR_INVALID, err, "a name without '=' expected");
     if (memchr(key, '.', len)) return fail(r, QN_ERR_INVALID, err, "unknown key (sections are nested, not dotted)");
     section = section_index(r);
     if (!find(r, &unused) && section < 0) return fail(r, QN_ERR_INVALID, err, "unknown key");
     return section < 0 ? QN_OK : once(r, (size_t)section, r->depth, err);
+}
+
+/* An entry of a map, handed on as "name=value". */
+static qn_status on_pair(reader *r, const frame *f, const qn_setting *row, const char *value, qn_error *err)
+{
+    char pair[MAX_PATH + QN_SETTING_TEXT_MAX];
+    qn_status st;
+
+    if (strlen(value) >= QN_SETTING_TEXT_MAX) return fail(r, QN_ERR_RANGE, err, "more text than a value may have");
+    snprintf(pair, sizeof pair, "%s=%s", r->path + f->path_len + 1, value);
+    st = qn_setting_parse(row, pair, r->base, err);
+    if (st != QN_OK) qn_error_prefix(err, "%s:%zu", r->shown, r->line);
+    return st;
 }
 
 static qn_status on_value(reader *r, const yaml_event_t *e, bool in_list, qn_error *err)
@@ -97,6 +123,9 @@ static qn_status on_value(reader *r, const yaml_event_t *e, bool in_list, qn_err
     qn_status st;
 
     if (strlen(text) != e->data.scalar.length) return fail(r, QN_ERR_INVALID, err, "a NUL byte in the value");
+    if (!in_list && map_row(r, &r->stack[r->depth - 1]))
+        return on_pair(r, &r->stack[r->depth - 1], map_row(r, &r->stack[r->depth - 1]), text, err);
+    if (row && row->type == QN_SETTING_MAP) return fail(r, QN_ERR_INVALID, err, "names with a value each expected, found one value");
     if (!row) {
         /* "server:" with nothing, or only comments, below it */
         if (e->data.scalar.length == 0 && e->data.scalar.style == YAML_PLAIN_SCALAR_STYLE) return QN_OK;
@@ -149,7 +178,13 @@ static qn_status on_open(reader *r, bool sequence, qn_error *err)
     if (f && !f->sequence && f->key_len == 0) return fail(r, QN_ERR_INVALID, err, "a key must be plain text");
     if (f && f->sequence) return fail(r, QN_ERR_INVALID, err, "a list of plain values expected");
     if (f && sequence && (!row || row->type != QN_SETTING_LIST)) return fail(r, QN_ERR_INVALID, err, "no list expected here");
-    if (f && !sequence && row) return fail(r, QN_ERR_INVALID, err, "a value expected, found a section");
+    if (f && map_row(r, f)) return fail(r, QN_ERR_INVALID, err, "a plain value expected");
+    if (f && !sequence && row && row->type == QN_SETTING_MAP) {
+        qn_status st = once(r, index, 0, err);
+
+        if (st != QN_OK) return st;
+    } else if (f && !sequence && row)
+        return fail(r, QN_ERR_INVALID, err, "a value expected, found a section");
     if (f && sequence) {
         qn_status st = once(r, index, 0, err);
 

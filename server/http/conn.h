@@ -51,6 +51,7 @@ struct qn_http {
     uint64_t id_seed;
     atomic_uint_fast64_t next_id;
     atomic_bool draining;
+    atomic_uint_fast64_t drained_us; /* when draining began */
 
     pthread_mutex_t mu; /* guards what follows up to the blank line */
     qn_conn **by_fd;    /* [n_fds] */

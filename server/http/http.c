@@ -187,7 +187,7 @@ static void refuse(qn_exchange *x, const qn_refusal *no)
 static bool reserve_body(qn_exchange *x, uint64_t n)
 {
     const qn_http_field *type = qn_exchange_field(x, "Content-Type");
-    uint64_t bytes, factor = type && qn_http_value_is(type, "application/octet-stream") ? 1 : x->body_factor;
+    uint64_t bytes, factor = x->body_factor > 1 && type && qn_http_value_is(type, "application/octet-stream") ? 1 : x->body_factor;
 
     if (!x->handler->body || factor == 0) return true;
     if (__builtin_mul_overflow(n, factor, &bytes)) return false;
@@ -576,6 +576,7 @@ void qn_http_drain(qn_http *http)
 {
     MHD_socket fd;
 
+    atomic_store(&http->drained_us, qn_now_us());
     atomic_store(&http->draining, true);
     fd = MHD_quiesce_daemon(http->mhd);
     /* the library's threads may be about to use the descriptor once more: it is closed when they have ended */

@@ -51,7 +51,7 @@ struct qn_exchange {
     const qn_handler *handler;
     uint64_t max_body;
     unsigned media;       /* QN_MEDIA_* */
-    uint32_t body_factor; /* bytes reserved for one byte of a JSON body */
+    uint32_t body_factor; /* bytes reserved for one byte of a JSON body; 0: the handler keeps none of it in memory */
     bool always;          /* answered even when connections are being shed */
     int32_t route;        /* the app's number for it, for metrics */
     void *app;            /* the app's */
@@ -85,6 +85,7 @@ typedef struct qn_http_options {
     int n_threads;
     int64_t max_connections, max_connections_per_address;
     uint64_t header_timeout_us, body_timeout_us, idle_timeout_us, write_timeout_us;
+    uint64_t drain_idle_us; /* after qn_http_drain(), until idle connections are closed */
     uint64_t body_min_bytes_per_s;
     uint64_t max_inflight_bytes;
     qn_http_app app;

@@ -69,11 +69,12 @@ static void look(qn_http *h, qn_conn *c, uint64_t now)
         cut(c);
         break;
     case QN_STAGE_IDLE: {
+        const bool over = atomic_load(&h->draining) && now >= atomic_load(&h->drained_us) + h->options.drain_idle_us;
         int unread = 0;
 
         if (late) count(&h->timeouts_idle);
-        /* while draining: only if no request is on its way in */
-        if (late || (atomic_load(&h->draining) && ioctl(c->fd, FIONREAD, &unread) == 0 && unread == 0)) cut(c);
+        /* A client that was not told "close" may be sending at this moment: while draining it has a while to do so, and to be told. */
+        if (late || (over && ioctl(c->fd, FIONREAD, &unread) == 0 && unread == 0)) cut(c);
         break;
     }
     case QN_STAGE_RUN:

@@ -113,6 +113,16 @@ static void stamp_of(const struct stat *st, qn_file_stamp *out)
     out->ctime_ns = st->st_ctim.tv_sec * 1000000000 + st->st_ctim.tv_nsec;
 }
 
+/* Times and number only: the size stays that of the model's file. */
+static void stamp_join(qn_file_stamp *to, const struct stat *other)
+{
+    qn_file_stamp s;
+
+    stamp_of(other, &s);
+    to->mtime_ns ^= s.mtime_ns + s.size;
+    to->ctime_ns ^= s.ctime_ns + (int64_t)s.ino;
+}
+
 static bool find_file(int model_fd, int64_t number, const struct stat *settings, qn_scan_version *out)
 {
     static const char *const names[] = { "model.onnx", "model.onnx.zst" };
@@ -125,13 +135,9 @@ static bool find_file(int model_fd, int64_t number, const struct stat *settings,
         if (fstatat(model_fd, out->file, &st, AT_SYMLINK_NOFOLLOW) != 0 || !S_ISREG(st.st_mode)) continue;
         out->number = number;
         stamp_of(&st, &out->stamp);
-        if (settings) {
-            qn_file_stamp s;
-
-            stamp_of(settings, &s);
-            out->stamp.mtime_ns ^= s.mtime_ns;
-            out->stamp.ctime_ns ^= s.ctime_ns + (int64_t)s.ino;
-        }
+        if (settings) stamp_join(&out->stamp, settings);
+        snprintf(out->answer, sizeof out->answer, "%" PRId64 "/known_answer.json", number);
+        if (fstatat(model_fd, out->answer, &st, AT_SYMLINK_NOFOLLOW) == 0) stamp_join(&out->stamp, &st);
         return true;
     }
     return false;

@@ -2,7 +2,7 @@
 #ifndef QUERN_SERVER_REGISTRY_SCAN_H
 #define QUERN_SERVER_REGISTRY_SCAN_H
 
-#include "quern/error.h"
+#include "server/registry/registry.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -10,6 +10,7 @@
 
 #define QN_SCAN_MAX_MODELS   10000
 #define QN_SCAN_MAX_VERSIONS 10000
+#define QN_SCAN_MAX_NUMBER   INT64_C(999999999999999999)
 
 /* Enough of stat(2) to see that a file is not the one that was loaded. */
 typedef struct qn_file_stamp {
@@ -21,11 +22,9 @@ typedef struct qn_file_stamp {
 typedef struct qn_scan_version {
     int64_t number;
     char file[40];       /* "12/model.onnx" or "12/model.onnx.zst" */
-    qn_file_stamp stamp; /* of that file, joined with the model's quern.yaml: either one changed means load again */
+    char answer[48];     /* "12/known_answer.json", which need not exist */
+    qn_file_stamp stamp; /* of that file, joined with known_answer.json and the model's quern.yaml: any one changed means load again */
 } qn_scan_version;
-
-/* ^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$ and no "..". */
-bool qn_model_name_valid(const char *name);
 
 /* Names of folders beneath root_fd that are valid model names, sorted; others are passed over. Free with qn_scan_free_names(). */
 qn_status qn_scan_models(int root_fd, char ***names, int32_t *n, qn_error *err);

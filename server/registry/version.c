@@ -7,12 +7,26 @@
 #include <stdlib.h>
 #include <string.h>
 
-void qn_settings_release(qn_model_settings *s)
+void qn_version_labels_release(qn_version_label *labels, int32_t n)
+{
+    for (int32_t i = 0; i < n; i++) free(labels[i].name);
+    free(labels);
+}
+
+void qn_version_policy_release(qn_version_policy *p)
+{
+    free(p->numbers);
+    qn_version_labels_release(p->labels, p->n_labels);
+    *p = (qn_version_policy){ 0 };
+}
+
+void qn_model_settings_release(qn_model_settings *s)
 {
     for (int32_t i = 0; i < s->n_labels; i++) free(s->labels[i]);
     free(s->labels);
     s->labels = NULL;
     s->n_labels = 0;
+    qn_version_policy_release(&s->versions);
 }
 
 /* Every input and output is a tensor of a datatype that the protocols can name: 4-bit integers have none. */
@@ -85,6 +99,19 @@ done:
     return st;
 }
 
+/* The answers that stand beside the file must come out, whatever else is switched off. Their run warms the version, too. */
+static qn_status check_answer(qn_version *v, const qn_version_source *src, int32_t *checked, qn_error *err)
+{
+    qn_session *session = NULL;
+    qn_status st;
+
+    if (!src->options->check_answer) return QN_OK;
+    st = qn_session_create(v->model, NULL, &session, err);
+    if (st == QN_OK) st = src->options->check_answer(src->file_fd, src->answer, v->model, session, checked, err);
+    qn_session_destroy(session);
+    return st;
+}
+
 static void version_free_contents(qn_version *v)
 {
     for (int32_t i = 0; i < v->n_sessions; i++) qn_session_destroy(v->sessions[i]);
@@ -95,7 +122,7 @@ static void version_free_contents(qn_version *v)
     v->model = NULL;
     qn_queue_destroy(v->queue);
     v->queue = NULL;
-    qn_settings_release(&v->settings);
+    qn_model_settings_release(&v->settings);
 }
 
 void qn_version_shell_unref(qn_version *v)
@@ -125,6 +152,7 @@ qn_status qn_version_load(const qn_version_source *src, qn_version **out, qn_err
     const qn_registry_options *o = src->options;
     qn_model_options mo = { .cpu = o->cpu, .limits = o->limits, .store = o->store };
     qn_status st = QN_OK;
+    int32_t checked = 0;
     qn_version *v = calloc(1, sizeof *v);
 
     *out = NULL;
@@ -142,13 +170,14 @@ qn_status qn_version_load(const qn_version_source *src, qn_version **out, qn_err
         st = qn_error_set(err, QN_ERR_NOMEM, "version %" PRId64 " of model %s", src->number, src->name);
         goto done;
     }
-    if (o->read_settings) st = o->read_settings(src->model_fd, &v->settings, err);
+    if (o->read_settings) st = o->read_settings(src->settings_fd, &v->settings, err);
     if (st != QN_OK) goto done;
     mo.bits = v->settings.bits;
     st = qn_queue_create(&v->queue, err);
-    if (st == QN_OK) st = qn_model_load(src->model_fd, src->file, &mo, &v->model, err);
+    if (st == QN_OK) st = qn_model_load(src->file_fd, src->file, &mo, &v->model, err);
     if (st == QN_OK) st = ports_have_names(v->model, err);
-    if (st == QN_OK) st = version_warm(v, err);
+    if (st == QN_OK) st = check_answer(v, src, &checked, err);
+    if (st == QN_OK && checked == 0 && !v->settings.no_warm_up) st = version_warm(v, err);
     if (st != QN_OK) goto done;
     *out = v;
     v = NULL;

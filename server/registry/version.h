@@ -25,10 +25,12 @@ struct qn_version {
 
 /* What a loader needs to know of the options. */
 typedef struct qn_version_source {
-    int model_fd;     /* the model's folder */
+    int settings_fd;  /* the model's folder, for quern.yaml */
+    int file_fd;      /* what `file` and `answer` are beneath: the model's folder, or a staged one */
     const char *name; /* of the model */
     int64_t number;
-    const char *file; /* "3/model.onnx.zst", beneath model_fd */
+    const char *file;   /* "3/model.onnx.zst" */
+    const char *answer; /* "3/known_answer.json"; it need not exist */
     const qn_registry_options *options;
 } qn_version_source;
 
@@ -37,6 +39,5 @@ typedef struct qn_version_source {
 qn_status qn_version_load(const qn_version_source *src, qn_version **out, qn_error *err);
 
 void qn_version_shell_unref(qn_version *v);
-void qn_settings_release(qn_model_settings *s);
 
 #endif

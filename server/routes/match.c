@@ -5,10 +5,11 @@
 
 #include <string.h>
 
-/* "{model}" or "{version}" at the front of the pattern: its length, or 0. */
+/* "{model}", "{label}" or "{version}" at the front of the pattern: its length, or 0. */
 static size_t braces(const char *pattern, size_t n)
 {
     if (n >= 7 && memcmp(pattern, "{model}", 7) == 0) return 7;
+    if (n >= 7 && memcmp(pattern, "{label}", 7) == 0) return 7;
     if (n >= 9 && memcmp(pattern, "{version}", 9) == 0) return 9;
     return 0;
 }
@@ -40,7 +41,7 @@ static bool match_segment(const char *pattern, size_t pattern_len, const char *r
     text[len] = '\0';
     if (pattern[1] == 'v') return take_version(text, &out->version);
     if (len >= QN_MAX_NAME || (tail_len == 0 && strchr(text, ':'))) return false;
-    memcpy(out->model, text, len + 1);
+    memcpy(pattern[1] == 'l' ? out->label : out->model, text, len + 1);
     return true;
 }
 
@@ -49,6 +50,7 @@ bool qn_path_match(const char *pattern, const char *path, size_t len, qn_path *o
     const char *end = path + len;
 
     out->model[0] = '\0';
+    out->label[0] = '\0';
     out->version = 0;
     while (*pattern == '/' && path < end && *path == '/') {
         const char *slash;

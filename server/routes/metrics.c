@@ -15,7 +15,7 @@ static int32_t gather_models(qn_registry *registry, const qn_entry *e, int32_t n
         uint64_t weights, now = qn_now_us();
         size_t len = strnlen(e[i].model, sizeof m->name - 1);
 
-        if (e[i].state != QN_VERSION_READY || qn_registry_lookup(registry, e[i].model, e[i].version, &v, NULL) != QN_OK) continue;
+        if (e[i].state != QN_VERSION_READY || qn_registry_peek(registry, e[i].model, e[i].version, &v, NULL) != QN_OK) continue;
         qn_queue_get_stats(qn_version_queue(v), &s);
         weights = qn_model_weight_bytes(qn_version_model(v));
         qn_version_unref(v);

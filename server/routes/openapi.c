@@ -19,6 +19,8 @@ static void put_parameters(qn_buf *out, const char *pattern)
         qn_buf_puts(out, "{\"name\":\"model\",\"in\":\"path\",\"required\":true,\"schema\":{\"type\":\"string\"}}");
         first = false;
     }
+    if (strstr(pattern, "{label}"))
+        qn_buf_printf(out, "%s{\"name\":\"label\",\"in\":\"path\",\"required\":true,\"schema\":{\"type\":\"string\"}}", first ? "" : ",");
     if (strstr(pattern, "{version}"))
         qn_buf_printf(out, "%s{\"name\":\"version\",\"in\":\"path\",\"required\":true,\"schema\":{\"type\":\"integer\",\"minimum\":1}}",
                       first ? "" : ",");
@@ -28,6 +30,11 @@ static void put_parameters(qn_buf *out, const char *pattern)
 static void put_body(qn_buf *out, const qn_route *r)
 {
     if (r->endpoint->body == QN_BODY_NONE) return;
+    if (r->endpoint->body == QN_BODY_FILE) {
+        qn_buf_puts(out, ",\"requestBody\":{\"required\":true,\"content\":{\"application/octet-stream\":"
+                         "{\"schema\":{\"type\":\"string\",\"format\":\"binary\"}}}}");
+        return;
+    }
     qn_buf_printf(out, ",\"requestBody\":{\"required\":%s,\"content\":{\"application/json\":{\"schema\":{\"type\":\"object\"}}",
                   r->endpoint->body == QN_BODY_TENSORS ? "true" : "false");
     if (r->endpoint->body == QN_BODY_TENSORS && r->family == QN_FAMILY_V2)
@@ -37,7 +44,7 @@ static void put_body(qn_buf *out, const qn_route *r)
 
 static void put_responses(qn_buf *out, const qn_route *r)
 {
-    qn_buf_puts(out, ",\"responses\":{\"200\":{\"description\":\"OK\"}");
+    qn_buf_printf(out, ",\"responses\":{\"%s\":{\"description\":\"OK\"}", r->endpoint->body == QN_BODY_FILE ? "201" : "200");
     if (r->endpoint->body != QN_BODY_NONE) qn_buf_puts(out, ",\"400\":{\"$ref\":\"#/components/responses/Error\"}");
     if (r->scope != QN_SCOPE_NONE)
         qn_buf_puts(out, ",\"401\":{\"$ref\":\"#/components/responses/Error\"},\"403\":{\"$ref\":\"#/components/responses/Error\"},"
@@ -48,7 +55,10 @@ static void put_responses(qn_buf *out, const qn_route *r)
 
 static void put_operation(qn_buf *out, const qn_route *r)
 {
-    qn_buf_printf(out, "\"%s\":{\"summary\":", strcmp(r->method, "GET") == 0 ? "get" : "post");
+    char method[16] = "";
+
+    for (const char *c = r->method; *c; c++) method[c - r->method] = (char)(*c | 0x20); /* capitals -> small letters */
+    qn_buf_printf(out, "\"%s\":{\"summary\":", method);
     put_text(out, r->what);
     qn_buf_puts(out, ",");
     put_parameters(out, r->pattern);

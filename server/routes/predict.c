@@ -30,6 +30,13 @@ static void status(qn_exchange *x)
     int32_t n = 0, shown = 0;
     qn_error err = { 0 };
 
+    if (v->path.label[0]) { /* the version that bears it, and no other */
+        qn_version *labelled = NULL;
+
+        if (!qn_visit_version(x, &labelled)) return;
+        v->path.version = qn_version_number(labelled);
+        qn_version_unref(labelled);
+    }
     if (qn_entries(v->app->registry, v->path.model, &e, &n, &err) != QN_OK) {
         qn_reply_error(x, &err, false);
         return;

@@ -48,8 +48,10 @@ bool qn_visit_version(qn_exchange *x, qn_version **out)
 {
     qn_visit *v = qn_visit_of(x);
     qn_error err = { 0 };
+    qn_status st = v->path.label[0] ? qn_registry_lookup_label(v->app->registry, v->path.model, v->path.label, out, &err)
+                                    : qn_registry_lookup(v->app->registry, v->path.model, v->path.version, out, &err);
 
-    if (qn_registry_lookup(v->app->registry, v->path.model, v->path.version, out, &err) == QN_OK) return true;
+    if (st == QN_OK) return true;
     if (err.status == QN_ERR_INVALID) err.status = QN_ERR_NOT_FOUND; /* a name no model can have */
     qn_reply_error(x, &err, false);
     return false;
@@ -141,6 +143,8 @@ static void on_entry(void *user, const qn_index_entry *e)
     l->entries[l->n].version = e->version;
     l->entries[l->n].state = e->state;
     l->entries[l->n].served = e->served;
+    l->entries[l->n].pinned = e->pinned;
+    l->entries[l->n].weight_bytes = e->weight_bytes;
     l->n++;
 }
 

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char *state_name(qn_version_state state)
+const char *qn_version_state_name(qn_version_state state)
 {
     switch (state) {
     case QN_VERSION_READY: return "READY";
@@ -24,7 +24,7 @@ static void put_entry(qn_buf *out, const qn_entry *e)
 {
     qn_buf_puts(out, "{\"name\":");
     qn_json_put_string(out, e->model, strlen(e->model));
-    if (e->version) qn_buf_printf(out, ",\"version\":\"%" PRId64 "\",\"state\":\"%s\"", e->version, state_name(e->state));
+    if (e->version) qn_buf_printf(out, ",\"version\":\"%" PRId64 "\",\"state\":\"%s\"", e->version, qn_version_state_name(e->state));
     if (e->reason[0]) {
         qn_buf_puts(out, ",\"reason\":");
         qn_json_put_string(out, e->reason, strlen(e->reason));

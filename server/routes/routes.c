@@ -31,7 +31,7 @@ static void visit_body(qn_exchange *x, const char *data, size_t n)
 {
     qn_visit *v = qn_visit_of(x);
 
-    if (v->route->endpoint->body == QN_BODY_TENSORS)
+    if (v->route->endpoint->body == QN_BODY_TENSORS || v->route->endpoint->body == QN_BODY_FILE)
         v->route->endpoint->handler.body(x, data, n);
     else if (v->route->endpoint->body == QN_BODY_CONTROL && !qn_buf_append(&v->control, data, n))
         qn_exchange_error(x, v->control.len + n > CONTROL_MAX ? 413 : 503, "body of more than %u bytes", CONTROL_MAX);
@@ -54,15 +54,64 @@ static const qn_handler visit_handler = { visit_begin, visit_body, visit_end, vi
 
 /* -- dispatch --------------------------------------------------------------------------------------------------------------- */
 
-/* Methods as bits, for Allow. */
-enum { ALLOW_GET = 1, ALLOW_POST = 2 };
+/* Methods that rows have, in the order of Allow; what it says for every set of them, HEAD with GET and OPTIONS always. */
+static const char *const method_names[] = { "GET", "POST", "PUT", "DELETE" };
+
+static unsigned method_bit(const char *method)
+{
+    for (unsigned i = 0; i < sizeof method_names / sizeof method_names[0]; i++) {
+        if (strcmp(method_names[i], method) == 0) return 1u << i;
+    }
+    return 0;
+}
 
 static const char *allow_text(unsigned methods)
 {
-    switch (methods) {
-    case ALLOW_GET: return "GET, HEAD, OPTIONS";
-    case ALLOW_POST: return "POST, OPTIONS";
-    default: return "GET, HEAD, POST, OPTIONS";
+    static const char *const texts[16] = {
+        "OPTIONS",
+        "GET, HEAD, OPTIONS",
+        "POST, OPTIONS",
+        "GET, HEAD, POST, OPTIONS",
+        "PUT, OPTIONS",
+        "GET, HEAD, PUT, OPTIONS",
+        "POST, PUT, OPTIONS",
+        "GET, HEAD, POST, PUT, OPTIONS",
+        "DELETE, OPTIONS",
+        "GET, HEAD, DELETE, OPTIONS",
+        "POST, DELETE, OPTIONS",
+        "GET, HEAD, POST, DELETE, OPTIONS",
+        "PUT, DELETE, OPTIONS",
+        "GET, HEAD, PUT, DELETE, OPTIONS",
+        "POST, PUT, DELETE, OPTIONS",
+        "GET, HEAD, POST, PUT, DELETE, OPTIONS",
+    };
+
+    return texts[methods & 15];
+}
+
+static void body_rule(const qn_config *config, qn_body_rule rule, qn_exchange *x)
+{
+    switch (rule) {
+    case QN_BODY_NONE:
+        x->max_body = CONTROL_MAX;
+        x->media = QN_MEDIA_ANY;
+        x->body_factor = 1;
+        break;
+    case QN_BODY_CONTROL:
+        x->max_body = CONTROL_MAX;
+        x->media = QN_MEDIA_JSON;
+        x->body_factor = 1;
+        break;
+    case QN_BODY_TENSORS:
+        x->max_body = (uint64_t)config->max_body_bytes;
+        x->media = QN_MEDIA_JSON | QN_MEDIA_OCTETS;
+        x->body_factor = JSON_BODY_FACTOR;
+        break;
+    case QN_BODY_FILE:
+        x->max_body = (uint64_t)config->file_bytes;
+        x->media = QN_MEDIA_ANY;
+        x->body_factor = 0;
+        break;
     }
 }
 
@@ -82,9 +131,7 @@ static void visit_start(qn_app *app, qn_exchange *x, const qn_route *route, cons
     x->local = v;
     x->handler = &visit_handler;
     x->always = e->always;
-    x->max_body = e->body == QN_BODY_TENSORS ? (uint64_t)app->config->max_body_bytes : CONTROL_MAX;
-    x->media = e->body == QN_BODY_NONE ? QN_MEDIA_ANY : e->body == QN_BODY_CONTROL ? QN_MEDIA_JSON : QN_MEDIA_JSON | QN_MEDIA_OCTETS;
-    x->body_factor = e->body == QN_BODY_TENSORS ? JSON_BODY_FACTOR : 1;
+    body_rule(app->config, e->body, x);
 }
 
 static const char *scope_name(qn_scope scope) { return qn_key_scope_name(scope == QN_SCOPE_ADMIN ? QN_KEY_ADMIN : QN_KEY_INFER); }
@@ -134,7 +181,7 @@ static void on_route(void *user, qn_exchange *x)
     }
     for (int32_t i = 0; i < qn_n_routes; i++) {
         if (!qn_path_match(qn_routes[i].pattern, path, len, &found)) continue;
-        methods |= strcmp(qn_routes[i].method, "GET") == 0 ? ALLOW_GET : ALLOW_POST;
+        methods |= method_bit(qn_routes[i].method);
         x->route = i;
         if (strcmp(qn_routes[i].method, wanted) != 0) continue;
         if (is_allowed(app, x, qn_routes[i].scope)) visit_start(app, x, &qn_routes[i], &found);

@@ -25,6 +25,7 @@ typedef enum qn_body_rule {
     QN_BODY_NONE,    /* dropped, whatever it is */
     QN_BODY_CONTROL, /* at most 64 KiB of JSON, collected before `end` */
     QN_BODY_TENSORS, /* up to server.max_body_bytes of JSON or octets, streamed to `body` */
+    QN_BODY_FILE,    /* up to models.limits.file_bytes of anything, streamed to `body`, which keeps it off the heap */
 } qn_body_rule;
 
 /* A handler and what it takes. */
@@ -51,10 +52,11 @@ extern const int32_t qn_n_routes;
 /* What a pattern took from a path, percent-decoded. */
 typedef struct qn_path {
     char model[QN_MAX_NAME];
-    int64_t version; /* 0: none in the path */
+    char label[QN_MAX_NAME]; /* "": none in the path */
+    int64_t version;         /* 0: none in the path */
 } qn_path;
 
-/* Does the raw path (no query) match? {model} takes one segment of 1..QN_MAX_NAME-1 decoded bytes, {version} digits that make an integer
+/* Does the raw path (no query) match? {model} and {label} take one segment of 1..QN_MAX_NAME-1 decoded bytes, {version} digits that make an integer
  * 1..2^63-1. Literal parts are compared after percent-decoding. */
 bool qn_path_match(const char *pattern, const char *path, size_t len, qn_path *out);
 
@@ -103,6 +105,9 @@ void qn_reply_json(qn_exchange *x);
 struct json_t;
 bool qn_control_body(qn_exchange *x, struct json_t **out);
 
+/* Triton's word for a state. */
+const char *qn_version_state_name(qn_version_state state);
+
 /* Takes a reference to the version the path names, or answers why not. */
 bool qn_visit_version(qn_exchange *x, qn_version **out);
 
@@ -111,7 +116,8 @@ typedef struct qn_entry {
     char model[QN_MAX_NAME];
     int64_t version;
     qn_version_state state;
-    bool served;
+    bool served, pinned;
+    uint64_t weight_bytes;
     char reason[192];
 } qn_entry;
 /* A copy of the index, of one model (or all: NULL), in its order; the caller frees *out. */

@@ -47,7 +47,7 @@ static void stats_all(qn_exchange *x)
     for (int32_t i = 0; i < n; i++) {
         qn_version *v = NULL;
 
-        if (e[i].state != QN_VERSION_READY || qn_registry_lookup(registry, e[i].model, e[i].version, &v, NULL) != QN_OK) continue;
+        if (e[i].state != QN_VERSION_READY || qn_registry_peek(registry, e[i].model, e[i].version, &v, NULL) != QN_OK) continue;
         if (!first) qn_buf_puts(&x->reply, ",");
         put_version(&x->reply, v);
         qn_version_unref(v);

@@ -95,7 +95,10 @@ def models_are_listed_as_openai_does():
 
 
 def every_route_is_described():
-    with Daemon() as d:
+    daemon = Daemon()
+    with open(os.path.join(daemon.models, "fashion", "quern.yaml"), "w") as f:
+        f.write("version_labels: {stable: 1}\n")
+    with daemon as d:
         status, headers, text = d.get("/openapi.json")
         assert status == 200 and headers["content-type"] == "application/json"
         api = json.loads(text)
@@ -109,7 +112,7 @@ def every_route_is_described():
             assert [p["name"] for p in operation["parameters"]] == re.findall(r"\{(\w+)\}", pattern), pattern
         for pattern, path in api["paths"].items():  # what is described is there
             if "get" in path:
-                status = d.get(pattern.replace("{model}", "fashion").replace("{version}", "1"))[0]
+                status = d.get(pattern.replace("{model}", "fashion").replace("{version}", "1").replace("{label}", "stable"))[0]
                 assert status == 200, (pattern, status)
 
 

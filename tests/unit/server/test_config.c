@@ -175,14 +175,6 @@ static void deep_and_large_files_are_cheap_errors(void **state)
 
 static const qn_model_settings defaults = { .max_batch_rows = 32, .max_queued = 1000, .bits = QN_BITS_EXACT, .batching = -1 };
 
-static void free_labels(qn_model_settings *s)
-{
-    for (int32_t i = 0; i < s->n_labels; i++) free(s->labels[i]);
-    free(s->labels);
-    s->labels = NULL;
-    s->n_labels = 0;
-}
-
 static void a_models_file_overrides_the_defaults(void **state)
 {
     static const char text[] =
@@ -200,12 +192,62 @@ static void a_models_file_overrides_the_defaults(void **state)
     assert_int_equal(s.n_labels, 3);
     assert_string_equal(s.labels[1], "a dog");
     assert_string_equal(s.labels[2], "3");
-    free_labels(&s);
+    qn_model_settings_release(&s);
     assert_int_equal(qn_config_parse_model("quern.yaml", "batching: never\n", 16, &s, &err), QN_OK);
     assert_int_equal(s.batching, 0);
     assert_int_equal(qn_config_parse_model("quern.yaml", "bits: exact\n", 12, &s, &err), QN_OK);
     assert_int_equal(s.batching, 0); /* what is not named stays */
     assert_int_equal(s.bits, QN_BITS_EXACT);
+}
+
+static void a_models_file_says_which_versions(void **state)
+{
+    static const char text[] = "version_policy: specific\nversions: [3, 12]\nversion_labels:\n  stable: 3\n  canary: 12\nwarm_up: never\n";
+    qn_model_settings s = defaults;
+    qn_error err = { 0 };
+
+    (void)state;
+    assert_int_equal(qn_config_parse_model("quern.yaml", text, sizeof text - 1, &s, &err), QN_OK);
+    assert_int_equal(s.versions.rule, QN_VERSIONS_SPECIFIC);
+    assert_int_equal(s.versions.n_numbers, 2);
+    assert_int_equal(s.versions.numbers[1], 12);
+    assert_int_equal(s.versions.n_labels, 2);
+    assert_string_equal(s.versions.labels[0].name, "stable");
+    assert_int_equal(s.versions.labels[1].version, 12);
+    assert_true(s.no_warm_up);
+    assert_int_equal(qn_config_parse_model("quern.yaml", "version_labels: {a: 1}\n", 23, &s, &err), QN_OK); /* replaced, not added */
+    assert_int_equal(s.versions.rule, QN_VERSIONS_LATEST);
+    assert_int_equal(s.versions.n_latest, 1);
+    assert_int_equal(s.versions.n_labels, 1);
+    qn_model_settings_release(&s);
+}
+
+static void refused_model(const char *text, const char *where, const char *what)
+{
+    qn_model_settings s = defaults;
+    qn_error err = { 0 };
+
+    assert_int_not_equal(qn_config_parse_model("quern.yaml", text, strlen(text), &s, &err), QN_OK);
+    if (!strstr(err.message, where) || !strstr(err.message, what)) fail_msg("%s", err.message);
+    assert_memory_equal(&s, &defaults, sizeof s);
+}
+
+static void labels_of_versions_are_names_with_one_number_each(void **state)
+{
+    (void)state;
+    refused_model("version_labels: [a]\n", "quern.yaml:1", "no list");
+    refused_model("version_labels: a\n", "quern.yaml:1", "names with a value");
+    refused_model("version_labels: {a: 1, a: 2}\n", "version_labels.a", "twice");
+    refused_model("version_labels: {a: 1}\nversion_labels: {b: 2}\n", "quern.yaml:2", "first in line 1");
+    refused_model("version_labels:\n  a: [1]\n", "quern.yaml:2", "no list");
+    refused_model("version_labels:\n  a:\n    b: 1\n", "version_labels", "plain value");
+    refused_model("version_labels: {a: x}\n", "version_labels", "'x'");
+    refused_model("version_labels: {a: 0}\n", "version_labels", "1..");
+    refused_model("version_labels: {../a: 1}\n", "version_labels", "'../a'");
+    refused_model("version_labels: {'a=b': 1}\n", "version_labels", "'='");
+    refused_model("version_policy: specific\n", "quern.yaml", "names none");
+    refused_model("versions: [1]\n", "quern.yaml", "not specific");
+    refused_model("version_policy: specific\nversions: [one]\n", "versions", "'one'");
 }
 
 static void a_bad_models_file_changes_nothing(void **state)
@@ -260,6 +302,8 @@ int main(void)
         cmocka_unit_test(errors_name_file_line_and_key),
         cmocka_unit_test(deep_and_large_files_are_cheap_errors),
         cmocka_unit_test(a_models_file_overrides_the_defaults),
+        cmocka_unit_test(a_models_file_says_which_versions),
+        cmocka_unit_test(labels_of_versions_are_names_with_one_number_each),
         cmocka_unit_test(a_bad_models_file_changes_nothing),
         cmocka_unit_test(the_reader_takes_regular_files_only),
     };

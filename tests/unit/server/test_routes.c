@@ -35,6 +35,10 @@ static void placeholders_take_one_decoded_segment(void **state)
     assert_int_equal(p.version, 3);
     assert_true(match("/v1/models/{model}:predict", "/v1/models/m%3apredict", &p));
     assert_true(match("/v2", "/%76%32", &p));
+    assert_true(match("/v1/models/{model}/labels/{label}:predict", "/v1/models/m/labels/can%61ry:predict", &p));
+    assert_string_equal(p.label, "canary");
+    assert_string_equal(p.model, "m");
+    assert_int_equal(p.version, 0);
 }
 
 static void what_does_not_match(void **state)
@@ -84,6 +88,9 @@ static void every_route_is_reachable(void **state)
             if (strncmp(c, "{model}", 7) == 0) {
                 path[n++] = 'm';
                 c += 6;
+            } else if (strncmp(c, "{label}", 7) == 0) {
+                path[n++] = 'l';
+                c += 6;
             } else if (strncmp(c, "{version}", 9) == 0) {
                 path[n++] = '1';
                 c += 8;
@@ -96,7 +103,7 @@ static void every_route_is_reachable(void **state)
         if (got != i) print_error("%s %s is answered by row %d\n", qn_routes[i].method, path, got);
         assert_int_equal(got, i);
         assert_non_null(qn_routes[i].endpoint->handler.end);
-        assert_true(strcmp(qn_routes[i].method, "GET") == 0 || strcmp(qn_routes[i].method, "POST") == 0);
+        assert_non_null(strstr(" GET POST PUT DELETE ", qn_routes[i].method));
     }
 }
 
