@@ -14,8 +14,10 @@
 #include "quern/model.h"
 
 typedef enum qn_body_kind {
-    QN_BODY_V2_JSON,  /* v2 infer, JSON, or JSON + binary tensors when header_bytes >= 0 */
-    QN_BODY_TFS_JSON, /* TensorFlow Serving predict: {"instances": ..} rows or {"inputs": ..} columns; NaN and Infinity accepted */
+    QN_BODY_V2_JSON,      /* v2 infer, JSON, or JSON + binary tensors when header_bytes >= 0 */
+    QN_BODY_TFS_JSON,     /* TensorFlow Serving predict: {"instances": ..} rows or {"inputs": ..} columns; NaN and Infinity accepted */
+    QN_BODY_TFS_CLASSIFY, /* TensorFlow Serving classify: {"context": {feature: value}, "examples": [{feature: value}, ..]} */
+    QN_BODY_TFS_REGRESS,  /* the same, another reply */
 } qn_body_kind;
 
 typedef struct qn_codec_limits {
@@ -66,6 +68,14 @@ qn_status qn_encode_v2(const char *model_name, int64_t version, const qn_decoded
 
 /* TensorFlow Serving reply: {"predictions": ..} or {"outputs": ..}; NaN, Infinity, -Infinity bare. */
 qn_status qn_encode_tfs(const qn_decoded *request, const qn_model *model, const qn_tensor *outputs, qn_buf *out, qn_error *err);
+
+/* {"results": [[["label", score], ..], ..]}: every class of every example, in the model's order. Scores are the output "scores", or the only
+ * one of numbers with a row for each example; labels are the output "classes" if the model has one, else `labels` as far as it goes, else "".
+ * Fails with QN_ERR_INVALID if no output fits. */
+qn_status qn_encode_tfs_classes(const qn_decoded *request, const qn_model *model, const qn_tensor *outputs, const char *const *labels,
+                                int32_t n_labels, qn_buf *out, qn_error *err);
+/* {"results": [value, ..]}: the output "outputs", or the only one with one number for each example. */
+qn_status qn_encode_tfs_values(const qn_decoded *request, const qn_model *model, const qn_tensor *outputs, qn_buf *out, qn_error *err);
 
 /* -- known answers ---------------------------------------------------------------------------------------------------------- */
 

@@ -38,14 +38,18 @@ qn_status qn_decoder_create(qn_body_kind kind, const qn_model *model, int64_t he
     *out = NULL;
     if (!d) return qn_error_set(err, QN_ERR_NOMEM, "a request");
     d->model = model;
-    d->format = kind == QN_BODY_TFS_JSON ? &qn_format_tfs : &qn_format_v2;
+    d->format = kind == QN_BODY_V2_JSON ? &qn_format_v2 : &qn_format_tfs;
+    d->examples = kind == QN_BODY_TFS_CLASSIFY || kind == QN_BODY_TFS_REGRESS;
+    d->method = kind == QN_BODY_TFS_CLASSIFY  ? "tensorflow/serving/classify"
+                : kind == QN_BODY_TFS_REGRESS ? "tensorflow/serving/regress"
+                                              : "tensorflow/serving/predict";
     d->limits = *limits;
     d->header_bytes = header_bytes;
     d->budget = limits->tensor_bytes;
     d->n_inputs = qn_model_n_inputs(model);
     d->n_outputs = qn_model_n_outputs(model);
     d->raw = header_bytes == 0;
-    qn_json_init(&d->json, d->format->token, d, kind == QN_BODY_TFS_JSON, limits->depth, (size_t)limits->text_bytes);
+    qn_json_init(&d->json, d->format->token, d, kind != QN_BODY_V2_JSON, limits->depth, (size_t)limits->text_bytes);
     d->json.list = d->format->list;
     qn_buf_init(&d->spool, (size_t)limits->text_bytes);
     d->given = calloc((size_t)d->n_inputs + 1, sizeof *d->given);
@@ -53,7 +57,8 @@ qn_status qn_decoder_create(qn_body_kind kind, const qn_model *model, int64_t he
     d->wanted = calloc((size_t)d->n_outputs + 1, sizeof *d->wanted);
     d->binary_order = calloc((size_t)d->n_inputs + 1, sizeof *d->binary_order);
     d->tfs_mark = calloc((size_t)d->n_inputs + 1, sizeof *d->tfs_mark);
-    if (!d->given || !d->tensors || !d->wanted || !d->binary_order || !d->tfs_mark) {
+    if (d->examples) d->context = calloc((size_t)d->n_inputs + 1, sizeof *d->context);
+    if (!d->given || !d->tensors || !d->wanted || !d->binary_order || !d->tfs_mark || (d->examples && !d->context)) {
         qn_decoder_destroy(d);
         return qn_error_set(err, QN_ERR_NOMEM, "a request of %d inputs", d->n_inputs);
     }
@@ -66,6 +71,7 @@ void qn_decoder_destroy(qn_decoder *d)
 {
     if (!d) return;
     for (int32_t i = 0; d->given && i < d->n_inputs; i++) qn_sink_release(&d->given[i].sink);
+    for (int32_t i = 0; d->context && i < d->n_inputs; i++) qn_sink_release(&d->context[i].sink);
     if (d->cur_sink) qn_sink_release(&d->cur.sink);
     qn_json_release(&d->json);
     qn_buf_release(&d->spool);
@@ -74,6 +80,7 @@ void qn_decoder_destroy(qn_decoder *d)
     free(d->wanted);
     free(d->binary_order);
     free(d->tfs_mark);
+    free(d->context);
     free(d);
 }
 

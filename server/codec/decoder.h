@@ -92,7 +92,11 @@ struct qn_decoder {
     int64_t tfs_rows;  /* rows begun, row format */
     bool row_format, tfs_seen;
     bool b64_seen;
-    int64_t *tfs_mark; /* [n_inputs] rows that gave this input */
+    int64_t *tfs_mark;  /* [n_inputs] rows that gave this input */
+    const char *method; /* "tensorflow/serving/predict": exporters name a signature so, too */
+    /* TFS classify and regress: an example is a row of features, each flat as in a tf.Example */
+    bool examples, in_context, context_seen;
+    qn_given *context; /* [n_inputs] features that every example has */
 };
 
 /* Index of a model input by name (n bytes); -1. */

@@ -318,3 +318,78 @@ qn_status qn_encode_tfs(const qn_decoded *request, const qn_model *model, const 
     ok = ok && qn_buf_puts(out, request->n_wanted == 1 ? "}" : "}}");
     return ok ? QN_OK : too_large(out, err);
 }
+
+/* The output of that name, else the only one that fits; NULL: none, or a choice that nobody made. */
+static const qn_tensor *fitting(const qn_decoded *request, const qn_model *model, const qn_tensor *outputs, const char *name, bool one_each)
+{
+    const qn_tensor *found = NULL;
+    int32_t n = 0;
+
+    for (int32_t i = 0; i < qn_model_n_outputs(model); i++) {
+        const qn_tensor *t = &outputs[i];
+
+        if (t->dtype == QN_STRING || t->dtype == QN_BOOL || t->rank < 1 || t->dims[0] != request->rows) continue;
+        if (one_each ? qn_tensor_count(t) != request->rows : t->rank > 2) continue;
+        if (strcmp(qn_model_output(model, i)->name, name) == 0) return t;
+        found = t;
+        n++;
+    }
+    return n == 1 ? found : NULL;
+}
+
+/* The names that the model itself gives with its scores, or NULL. */
+static const qn_tensor *class_names(const qn_model *model, const qn_tensor *outputs, int64_t count)
+{
+    for (int32_t i = 0; i < qn_model_n_outputs(model); i++) {
+        if (outputs[i].dtype == QN_STRING && qn_tensor_count(&outputs[i]) == count &&
+            strcmp(qn_model_output(model, i)->name, "classes") == 0)
+            return &outputs[i];
+    }
+    return NULL;
+}
+
+qn_status qn_encode_tfs_classes(const qn_decoded *request, const qn_model *model, const qn_tensor *outputs, const char *const *labels,
+                                int32_t n_labels, qn_buf *out, qn_error *err)
+{
+    const qn_tensor *scores = fitting(request, model, outputs, "scores", false);
+    const qn_tensor *names = scores ? class_names(model, outputs, qn_tensor_count(scores)) : NULL;
+    int64_t each;
+    bool ok;
+
+    if (!scores)
+        return qn_error_set(err, QN_ERR_INVALID,
+                            "classify needs an output of scores, [examples,classes]: the model has none, or several and "
+                            "none is named scores");
+    each = scores->dims[0] ? qn_tensor_count(scores) / scores->dims[0] : 0;
+    ok = qn_buf_puts(out, "{\"results\":[");
+    for (int64_t r = 0; r < request->rows && ok; r++) {
+        ok = qn_buf_puts(out, r ? ",[" : "[");
+        for (int64_t i = 0; i < each && ok; i++) {
+            ok = qn_buf_puts(out, i ? ",[" : "[");
+            if (names)
+                ok = ok && put_element(out, names, r * each + i, SPECIAL_BARE);
+            else
+                ok = ok && qn_json_put_string(out, i < n_labels ? labels[i] : "", i < n_labels ? strlen(labels[i]) : 0);
+            ok = ok && qn_buf_append(out, ",", 1) && put_element(out, scores, r * each + i, SPECIAL_BARE) && qn_buf_append(out, "]", 1);
+        }
+        ok = ok && qn_buf_append(out, "]", 1);
+    }
+    ok = ok && qn_buf_puts(out, "]}");
+    return ok ? QN_OK : too_large(out, err);
+}
+
+qn_status qn_encode_tfs_values(const qn_decoded *request, const qn_model *model, const qn_tensor *outputs, qn_buf *out, qn_error *err)
+{
+    const qn_tensor *values = fitting(request, model, outputs, "outputs", true);
+    bool ok;
+
+    if (!values)
+        return qn_error_set(err, QN_ERR_INVALID,
+                            "regress needs an output with one number for each example: the model has none, or several and "
+                            "none is named outputs");
+    ok = qn_buf_puts(out, "{\"results\":[");
+    for (int64_t r = 0; r < request->rows && ok; r++)
+        ok = (r == 0 || qn_buf_append(out, ",", 1)) && put_element(out, values, r, SPECIAL_BARE);
+    ok = ok && qn_buf_puts(out, "]}");
+    return ok ? QN_OK : too_large(out, err);
+}

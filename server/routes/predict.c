@@ -1,4 +1,4 @@
-/* server/routes/predict.c - TensorFlow Serving's REST: POST /v1/models/{m}[/versions/{v}]:predict, GET its status and /metadata.
+/* server/routes/predict.c - TensorFlow Serving's REST: POST /v1/models/{m}[/versions/{v}]:predict, :classify, :regress, GET its status and /metadata.
  * Source   tensorflow_serving api_rest.md. */
 #include "server/routes/routes.h"
 
@@ -7,6 +7,8 @@
 #include <string.h>
 
 static void begin(qn_exchange *x) { qn_prediction_begin(x, QN_BODY_TFS_JSON); }
+static void begin_classify(qn_exchange *x) { qn_prediction_begin(x, QN_BODY_TFS_CLASSIFY); }
+static void begin_regress(qn_exchange *x) { qn_prediction_begin(x, QN_BODY_TFS_REGRESS); }
 
 static void put_text(qn_buf *out, const char *s) { qn_json_put_string(out, s, strlen(s)); }
 
@@ -126,5 +128,9 @@ static void metadata(qn_exchange *x)
 
 const qn_endpoint qn_endpoint_predict = { .body = QN_BODY_TENSORS,
                                           .handler = { begin, qn_prediction_body, qn_prediction_end, qn_prediction_release } };
+const qn_endpoint qn_endpoint_classify = { .body = QN_BODY_TENSORS,
+                                           .handler = { begin_classify, qn_prediction_body, qn_prediction_end, qn_prediction_release } };
+const qn_endpoint qn_endpoint_regress = { .body = QN_BODY_TENSORS,
+                                          .handler = { begin_regress, qn_prediction_body, qn_prediction_end, qn_prediction_release } };
 const qn_endpoint qn_endpoint_tfs_status = { .body = QN_BODY_NONE, .handler = { .end = status } };
 const qn_endpoint qn_endpoint_tfs_metadata = { .body = QN_BODY_NONE, .handler = { .end = metadata } };

@@ -116,11 +116,17 @@ static void encode(prediction *p)
     qn_error err = { 0 };
     qn_status st;
 
-    if (p->kind == QN_BODY_V2_JSON)
+    switch (p->kind) {
+    case QN_BODY_V2_JSON:
         st = qn_encode_v2(qn_version_name(v), qn_version_number(v), &p->decoded, model, p->call.outputs, (const char *const *)s->labels,
                           s->n_labels, &x->reply, &x->header_bytes, &err);
-    else
-        st = qn_encode_tfs(&p->decoded, model, p->call.outputs, &x->reply, &err);
+        break;
+    case QN_BODY_TFS_CLASSIFY:
+        st = qn_encode_tfs_classes(&p->decoded, model, p->call.outputs, (const char *const *)s->labels, s->n_labels, &x->reply, &err);
+        break;
+    case QN_BODY_TFS_REGRESS: st = qn_encode_tfs_values(&p->decoded, model, p->call.outputs, &x->reply, &err); break;
+    default: st = qn_encode_tfs(&p->decoded, model, p->call.outputs, &x->reply, &err); break;
+    }
     if (st != QN_OK)
         qn_reply_error(x, &err, false);
     else
