@@ -8,6 +8,7 @@
  * Signals are blocked in every thread and taken by main() with sigtimedwait(). */
 #include "quern/blas.h"
 #include "server/cli/cli.h"
+#include "server/http/tls.h"
 #include "server/metrics/notify.h"
 #include "server/routes/routes.h"
 
@@ -47,7 +48,8 @@ typedef struct daemon_state {
     qn_log log;
     qn_app app;
     unsigned cpu;
-    int models_fd, listen_fd;
+    int models_fd, listen_fd, health_fd;
+    qn_http *health; /* the second listener, or NULL */
     bool listener_shared;
     qn_watchdog *watchdog;
     atomic_bool announced;                 /* READY=1 was sent */
@@ -107,6 +109,12 @@ static qn_status read_config(const serve_args *args, qn_config *config, qn_error
     if (st == QN_OK) st = override(config, "server.listen", args->listen, err);
     if (st == QN_OK) st = override(config, "models.dir", args->model_dir, err);
     if (st == QN_OK) st = qn_http_check_address(config->listen, config->keys_file[0] != '\0', err);
+    if (st == QN_OK && config->health_listen[0]) {
+        st = qn_http_check_address(config->health_listen, config->keys_file[0] != '\0', err);
+        if (st != QN_OK) qn_error_prefix(err, "server.health_listen");
+    }
+    if (st == QN_OK && !config->tls_certificate_file[0] != !config->tls_key_file[0])
+        st = qn_error_set(err, QN_ERR_INVALID, "security.tls_certificate_file and security.tls_key_file: both or neither expected");
     return st;
 }
 
@@ -257,6 +265,19 @@ static void reload_keys(daemon_state *d)
         qn_logf(&d->log, QN_LOG_ERROR, "the keys stay as they were: %s", err.message);
 }
 
+/* The same for the certificate. */
+static void reload_tls(daemon_state *d)
+{
+    qn_error err = { 0 };
+
+    if (!d->app.tls) return;
+    if (qn_tls_reload(d->app.tls, &err) == QN_OK)
+        qn_logf(&d->log, QN_LOG_INFO, "certificate read, valid for %" PRId64 " days",
+                (qn_tls_expires(d->app.tls) - (int64_t)time(NULL)) / 86400);
+    else
+        qn_logf(&d->log, QN_LOG_ERROR, "the certificate stays as it was: %s", err.message);
+}
+
 static void reload(daemon_state *d)
 {
     qn_error err = { 0 };
@@ -285,9 +306,12 @@ static bool http_answers(const daemon_state *d, int timeout_ms)
     fd = socket(addr.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (fd < 0) return false;
     ok = setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &t, sizeof t) == 0 && setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &t, sizeof t) == 0 &&
-         connect(fd, (struct sockaddr *)&addr, len) == 0 &&
-         send(fd, request, sizeof request - 1, MSG_NOSIGNAL) == (ssize_t)(sizeof request - 1) && recv(fd, answer, 12, MSG_WAITALL) == 12 &&
-         memcmp(answer, "HTTP/1.1 200", 12) == 0;
+         connect(fd, (struct sockaddr *)&addr, len) == 0;
+    if (ok && d->app.tls)
+        ok = qn_tls_ask(fd, request, "HTTP/1.1 200");
+    else
+        ok = ok && send(fd, request, sizeof request - 1, MSG_NOSIGNAL) == (ssize_t)(sizeof request - 1) &&
+             recv(fd, answer, 12, MSG_WAITALL) == 12 && memcmp(answer, "HTTP/1.1 200", 12) == 0;
     close(fd);
     return ok;
 }
@@ -395,6 +419,7 @@ static qn_status start_http(daemon_state *d, qn_error *err)
         .drain_idle_us = (uint64_t)c->drain_idle_ms * 1000,
         .body_min_bytes_per_s = (uint64_t)c->body_min_bytes_per_s,
         .max_inflight_bytes = (uint64_t)c->max_inflight_bytes,
+        .tls = d->app.tls != NULL,
         .log = &d->log,
     };
     char shown[80], msg[128];
@@ -405,12 +430,38 @@ static qn_status start_http(daemon_state *d, qn_error *err)
     qn_http_address(d->listen_fd, shown, sizeof shown);
     st = qn_http_start(&o, &d->app.http, err);
     if (st != QN_OK) return st;
-    snprintf(msg, sizeof msg, "listening on %s", shown);
+    snprintf(msg, sizeof msg, "listening on %s%s", shown, o.tls ? ", TLS" : "");
     qn_log_begin(&line, &d->log, QN_LOG_INFO, msg);
     qn_log_text(&line, "isa", d->app.isa);
     qn_log_number(&line, "http_threads", o.n_threads);
     qn_log_end(&line);
     return QN_OK;
+}
+
+/* A thread of its own, so that probes are answered whatever clients do to the others; after the main server, whose numbers it shows. */
+static qn_status start_health(daemon_state *d, qn_error *err)
+{
+    const qn_config *c = &d->config;
+    qn_http_options o = {
+        .listen_fd = d->health_fd,
+        .n_threads = 1,
+        .max_connections = 64,
+        .header_timeout_us = (uint64_t)c->header_timeout_ms * 1000,
+        .body_timeout_us = (uint64_t)c->header_timeout_ms * 1000,
+        .idle_timeout_us = (uint64_t)c->idle_timeout_ms * 1000,
+        .write_timeout_us = (uint64_t)c->write_timeout_ms * 1000,
+        .max_inflight_bytes = 1024 * 1024,
+        .stats_of = d->app.http,
+        .log = &d->log,
+    };
+    char shown[80];
+    qn_status st;
+
+    qn_routes_health_app(&d->app, &o.app);
+    qn_http_address(d->health_fd, shown, sizeof shown);
+    st = qn_http_start(&o, &d->health, err);
+    if (st == QN_OK) qn_logf(&d->log, QN_LOG_INFO, "health on %s", shown);
+    return st;
 }
 
 static qn_status start(daemon_state *d, qn_error *err)
@@ -427,7 +478,10 @@ static qn_status start(daemon_state *d, qn_error *err)
     raise_file_limit(d);
     open_openblas(d);
     if (d->config.keys_file[0]) st = qn_keys_open(d->config.keys_file, &d->app.keys, err);
+    if (st == QN_OK && d->config.tls_certificate_file[0])
+        st = qn_tls_open(d->config.tls_certificate_file, d->config.tls_key_file, &d->app.tls, err);
     if (st == QN_OK) st = open_socket(d, err);
+    if (st == QN_OK && d->config.health_listen[0]) st = qn_http_listen(d->config.health_listen, d->app.keys != NULL, &d->health_fd, err);
     if (st == QN_OK) st = qn_routes_names(&d->app.route_names, err);
     if (st == QN_OK) st = qn_metrics_create(d->app.route_names, qn_n_routes + 1, &d->app.metrics, err);
     return st == QN_OK ? start_models(d, err) : st;
@@ -438,6 +492,7 @@ static qn_status open_doors(daemon_state *d, qn_error *err)
 {
     qn_status st = start_http(d, err);
 
+    if (st == QN_OK && d->health_fd >= 0) st = start_health(d, err);
     return st == QN_OK ? qn_watchdog_start(alive, d, &d->watchdog, err) : st;
 }
 
@@ -495,7 +550,9 @@ static void drain(daemon_state *d, const sigset_t *signals)
 static void release(daemon_state *d)
 {
     qn_watchdog_stop(d->watchdog);
+    qn_http_destroy(d->health); /* it answers to the end, and shows the other's numbers */
     qn_http_destroy(d->app.http);
+    qn_tls_close(d->app.tls);
     qn_batcher_destroy(d->app.batcher);
     qn_registry_destroy(d->app.registry);
     qn_store_unref(d->app.store);
@@ -503,6 +560,7 @@ static void release(daemon_state *d)
     qn_metrics_destroy(d->app.metrics);
     free(d->app.route_names);
     if (d->listen_fd >= 0) close(d->listen_fd);
+    if (d->health_fd >= 0 && !d->health) close(d->health_fd);
     if (d->models_fd >= 0) close(d->models_fd);
 }
 
@@ -513,6 +571,7 @@ static void wait_for_stop(daemon_state *d, const sigset_t *signals)
         int got = sigwaitinfo(signals, NULL);
 
         if (got == SIGHUP) reload_keys(d);
+        if (got == SIGHUP) reload_tls(d);
         if (got == SIGHUP) reload(d);
         if (got == SIGTERM || got == SIGINT) return;
     }
@@ -558,7 +617,7 @@ static int check_config(const qn_config *config)
 
 static int serve(int argc, char **argv)
 {
-    static daemon_state d = { .models_fd = -1, .listen_fd = -1 }; /* too large for a frame; one a process */
+    static daemon_state d = { .models_fd = -1, .listen_fd = -1, .health_fd = -1 }; /* too large for a frame; one a process */
     serve_args args;
     sigset_t signals;
     qn_error err = { 0 };

@@ -22,7 +22,8 @@ typedef struct qn_config {
     int64_t isa;                   /* 0: auto, else the index of "auto|scalar|avx2|avx512|vnni" */
     int64_t file_bytes, weight_bytes, arena_bytes, run_macs, loop_steps;
     int64_t max_batch_rows, max_queue_delay_us, max_queued, bits; /* models.defaults */
-    char keys_file[QN_SETTING_TEXT_MAX];
+    char keys_file[QN_SETTING_TEXT_MAX], tls_certificate_file[QN_SETTING_TEXT_MAX], tls_key_file[QN_SETTING_TEXT_MAX];
+    char health_listen[QN_SETTING_TEXT_MAX];
     int64_t log_level, log_format, log_requests;
 } qn_config;
 

@@ -51,6 +51,10 @@ void qn_conn_write_reply(qn_conn *conn, int status, const char *json, size_t n)
     ssize_t ignored;
     int len;
 
+    conn->stage = QN_STAGE_DEAD;
+    conn->raw_status = status;
+    if (conn->http->options.tls) return; /* plain bytes in a TLS stream are no answer: the connection just ends */
+    conn->linger = true;
     if (!id[0]) {
         qn_http_make_id(conn->http, made, sizeof made);
         id = made;
@@ -63,9 +67,6 @@ void qn_conn_write_reply(qn_conn *conn, int status, const char *json, size_t n)
     parts[1] = (struct iovec){ .iov_base = (void *)(uintptr_t)json, .iov_len = n };
     ignored = sendmsg(conn->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT); /* a client that takes nothing gets nothing */
     (void)ignored;
-    conn->stage = QN_STAGE_DEAD;
-    conn->raw_status = status;
-    conn->linger = true;
 }
 
 void qn_conn_write_error(qn_conn *conn, int status, const char *message)

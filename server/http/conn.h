@@ -82,7 +82,7 @@ bool qn_reaper_add(qn_http *http, qn_conn *conn);
 void qn_reaper_remove(qn_http *http, qn_conn *conn);
 
 /* conn.c: answers written past the library, where it takes none: from the reaper in HEADER and BODY, and in the middle of a body. The
- * connection ends with it. conn->mu held. The message is our own words, without anything to escape. */
+ * connection ends with it; under TLS it ends without an answer. conn->mu held. The message is our own words, without anything to escape. */
 void qn_conn_write_error(qn_conn *conn, int status, const char *message);
 void qn_conn_write_reply(qn_conn *conn, int status, const char *json, size_t n);
 /* A request id of 16 hex digits. */

@@ -7,6 +7,7 @@
  *          comes before the suspend is lost. */
 #include "server/http/conn.h"
 #include "server/http/encoding.h"
+#include "server/http/tls.h"
 
 #include <netinet/in.h>
 #include <stdio.h>
@@ -18,6 +19,10 @@
 
 /* The rest of a body up to this size is read and dropped after an early answer, so that the connection can be used again. */
 #define DISCARD_MAX (256u * 1024u)
+/* Under TLS nothing can be written past the library, so that more is read for the sake of an answer. */
+#define DISCARD_MAX_TLS (64u * 1024u * 1024u)
+
+static uint64_t discard_max(const qn_conn *c) { return c->http->options.tls ? DISCARD_MAX_TLS : DISCARD_MAX; }
 
 static void free_reply(qn_exchange *x)
 {
@@ -124,7 +129,12 @@ const qn_http_field *qn_exchange_field(const qn_exchange *x, const char *name)
     return n == 1 ? f : NULL;
 }
 
-qn_http *qn_exchange_server(const qn_exchange *x) { return x->conn->http; }
+qn_http *qn_exchange_server(const qn_exchange *x)
+{
+    qn_http *h = x->conn->http;
+
+    return h->options.stats_of ? h->options.stats_of : h;
+}
 
 /* -- the first call -------------------------------------------------------------------------------------------------------- */
 
@@ -315,7 +325,7 @@ static enum MHD_Result on_head(qn_conn *c, const char *method, const char *url, 
     admit(c);
     if (!x->status) return MHD_YES;
     has_body = f->chunked || (f->has_length && f->length > 0);
-    if (x->close || (has_body && (f->expects_continue || f->chunked || f->length > DISCARD_MAX))) {
+    if (x->close || (has_body && (f->expects_continue || f->chunked || f->length > discard_max(c)))) {
         x->close = true;
         c->linger = true;
         return send_reply(c);
@@ -339,7 +349,8 @@ static enum MHD_Result on_body(qn_conn *c, const char *data, size_t n)
     } else {
         c->discarded += n;
     }
-    if (x->status && (c->discarded > DISCARD_MAX || (x->framing.has_length && x->framing.length - have > DISCARD_MAX))) return send_raw(c);
+    if (x->status && (c->discarded > discard_max(c) || (x->framing.has_length && x->framing.length - have > discard_max(c))))
+        return send_raw(c);
     return MHD_YES;
 }
 
@@ -532,16 +543,21 @@ static struct MHD_Daemon *start_library(qn_http *h)
     const qn_http_options *o = &h->options;
     /* some more than are served: those are answered 503, and health routes still answer */
     unsigned limit = (unsigned)(o->max_connections + o->max_connections / 8 + 32);
-    struct MHD_OptionItem pool[] = { { MHD_OPTION_THREAD_POOL_SIZE, o->n_threads, NULL }, { MHD_OPTION_END, 0, NULL } };
+    struct MHD_OptionItem more[4] = { { MHD_OPTION_END, 0, NULL } };
+    int n = 0;
 
-    if (o->n_threads < 2) pool[0].option = MHD_OPTION_END; /* a pool of one is refused */
-    return MHD_start_daemon(MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, NULL, NULL, on_request, h,
-                            MHD_OPTION_EXTERNAL_LOGGER, on_library_log, h, MHD_OPTION_LISTEN_SOCKET, o->listen_fd,
-                            MHD_OPTION_CONNECTION_LIMIT, limit, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)(64 * 1024),
+    if (o->n_threads > 1)
+        more[n++] = (struct MHD_OptionItem){ MHD_OPTION_THREAD_POOL_SIZE, o->n_threads, NULL }; /* a pool of one is refused */
+    if (o->tls) more[n++] = (struct MHD_OptionItem){ MHD_OPTION_HTTPS_CERT_CALLBACK, 0, qn_tls_callback() };
+    if (o->tls) more[n++] = (struct MHD_OptionItem){ MHD_OPTION_HTTPS_PRIORITIES, 0, (void *)(uintptr_t)qn_tls_priorities };
+    more[n] = (struct MHD_OptionItem){ MHD_OPTION_END, 0, NULL };
+    return MHD_start_daemon(MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG | (o->tls ? MHD_USE_TLS : 0u), 0,
+                            NULL, NULL, on_request, h, MHD_OPTION_EXTERNAL_LOGGER, on_library_log, h, MHD_OPTION_LISTEN_SOCKET,
+                            o->listen_fd, MHD_OPTION_CONNECTION_LIMIT, limit, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)(64 * 1024),
                             MHD_OPTION_THREAD_STACK_SIZE, (size_t)(512 * 1024), MHD_OPTION_CONNECTION_TIMEOUT, 0u,
                             MHD_OPTION_UNESCAPE_CALLBACK, keep_escapes, NULL, MHD_OPTION_URI_LOG_CALLBACK, on_target, h,
                             MHD_OPTION_NOTIFY_CONNECTION, on_connection, h, MHD_OPTION_NOTIFY_COMPLETED, on_completed, h, MHD_OPTION_ARRAY,
-                            pool, MHD_OPTION_END);
+                            more, MHD_OPTION_END);
 }
 
 qn_status qn_http_start(const qn_http_options *options, qn_http **out, qn_error *err)

@@ -88,6 +88,8 @@ typedef struct qn_http_options {
     uint64_t drain_idle_us; /* after qn_http_drain(), until idle connections are closed */
     uint64_t body_min_bytes_per_s;
     uint64_t max_inflight_bytes;
+    bool tls;          /* with the certificate of tls.h */
+    qn_http *stats_of; /* whose numbers handlers show: NULL this server's own */
     qn_http_app app;
     const qn_log *log;
 } qn_http_options;

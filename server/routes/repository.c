@@ -1,5 +1,6 @@
 /* server/routes/repository.c - Triton's model repository routes, and POST /admin/reload: index, load, unload, read the folder again.
  * The exchange is suspended until the registry's loader has done it; the loader works through a client that leaves. */
+#include "server/http/tls.h"
 #include "server/routes/routes.h"
 
 #include <inttypes.h>
@@ -131,6 +132,10 @@ static void reload(qn_exchange *x)
     json_decref(doc);
     if (app->keys && qn_keys_reload(app->keys, &err) != QN_OK) {
         qn_exchange_error(x, 400, "nothing was read again: %s", err.message);
+        return;
+    }
+    if (app->tls && qn_tls_reload(app->tls, &err) != QN_OK) {
+        qn_exchange_error(x, 400, "the certificate and the models were not read again: %s", err.message);
         return;
     }
     submit(x, QN_REGISTRY_RELOAD, NULL);

@@ -159,9 +159,8 @@ static bool is_allowed(qn_app *app, qn_exchange *x, qn_scope scope)
     return false;
 }
 
-static void on_route(void *user, qn_exchange *x)
+static void find_route(qn_app *app, qn_exchange *x, bool only_health)
 {
-    qn_app *app = user;
     const char *method = x->head->method, *wanted = x->head_only ? "GET" : method, *path = NULL;
     size_t len = 0;
     unsigned methods = 0;
@@ -180,6 +179,7 @@ static void on_route(void *user, qn_exchange *x)
         return;
     }
     for (int32_t i = 0; i < qn_n_routes; i++) {
+        if (only_health && !qn_routes[i].endpoint->always) continue;
         if (!qn_path_match(qn_routes[i].pattern, path, len, &found)) continue;
         methods |= method_bit(qn_routes[i].method);
         x->route = i;
@@ -197,6 +197,9 @@ static void on_route(void *user, qn_exchange *x)
     else
         qn_exchange_error(x, 405, "method %.16s is not allowed here", method);
 }
+
+static void on_route(void *user, qn_exchange *x) { find_route(user, x, false); }
+static void on_health_route(void *user, qn_exchange *x) { find_route(user, x, true); }
 
 /* OpenAI's word for a status. */
 static const char *openai_type(int status)
@@ -243,6 +246,11 @@ static void on_finished(void *user, qn_exchange *x, uint64_t duration_us)
 void qn_routes_app(qn_app *app, qn_http_app *out)
 {
     *out = (qn_http_app){ .user = app, .route = on_route, .error = on_error, .finished = on_finished };
+}
+
+void qn_routes_health_app(qn_app *app, qn_http_app *out)
+{
+    *out = (qn_http_app){ .user = app, .route = on_health_route, .error = on_error, .finished = on_finished };
 }
 
 qn_status qn_routes_names(const char ***out, qn_error *err)

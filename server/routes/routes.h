@@ -69,6 +69,7 @@ typedef struct qn_app {
     qn_batcher *batcher;
     qn_store *store;
     qn_keys *keys;            /* NULL: everybody may ask */
+    struct qn_tls *tls;       /* NULL: plain HTTP */
     qn_http *http;            /* main's: handlers ask qn_exchange_server(), requests come before this is set */
     const char *isa;          /* what kernels use */
     const char **route_names; /* [qn_n_routes + 1] labels for metrics, the last is "none" */
@@ -78,6 +79,8 @@ typedef struct qn_app {
 
 /* The callbacks for qn_http_options. */
 void qn_routes_app(qn_app *app, qn_http_app *out);
+/* The same for a listener that answers only what is answered while connections are being shed: health and metrics. */
+void qn_routes_health_app(qn_app *app, qn_http_app *out);
 /* Labels for metrics: "POST /v2/models/{model}/infer". Allocates; the caller frees the array (the texts too: it is one block). */
 qn_status qn_routes_names(const char ***out, qn_error *err);
 
