@@ -30,7 +30,9 @@ struct qn_queue {
     qn_profile profile;
     int64_t n_waiting; /* calls in all lanes */
     qn_queue_stats stats;
-    pthread_mutex_t stats_mu; /* guards stats; innermost */
+    qn_run_size sizes[QN_RUN_SIZES];
+    int32_t n_sizes;
+    pthread_mutex_t stats_mu; /* guards stats and sizes; innermost */
 };
 
 typedef struct qn_worker {
@@ -98,6 +100,17 @@ void qn_queue_destroy(qn_queue *q)
 }
 
 struct qn_profile *qn_queue_profile(qn_queue *q) { return &q->profile; }
+
+int32_t qn_queue_get_sizes(qn_queue *q, qn_run_size out[QN_RUN_SIZES])
+{
+    int32_t n;
+
+    pthread_mutex_lock(&q->stats_mu);
+    n = q->n_sizes;
+    memcpy(out, q->sizes, (size_t)n * sizeof out[0]);
+    pthread_mutex_unlock(&q->stats_mu);
+    return n;
+}
 
 void qn_queue_get_stats(qn_queue *q, qn_queue_stats *out)
 {
@@ -306,6 +319,40 @@ static bool all_lost(void *user)
     return true;
 }
 
+/* Under stats_mu: the row for this size; NULL: there are too many others. */
+static qn_run_size *size_of(qn_queue *q, int64_t rows)
+{
+    int32_t at = 0;
+
+    while (at < q->n_sizes && q->sizes[at].rows < rows) at++;
+    if (at < q->n_sizes && q->sizes[at].rows == rows) return &q->sizes[at];
+    if (q->n_sizes == QN_RUN_SIZES) return NULL;
+    memmove(&q->sizes[at + 1], &q->sizes[at], (size_t)(q->n_sizes++ - at) * sizeof q->sizes[0]);
+    q->sizes[at] = (qn_run_size){ .rows = rows };
+    return &q->sizes[at];
+}
+
+/* A run ended well and its calls have what is theirs. */
+static void count_size(qn_queue *q, int64_t rows, uint64_t gather_us, uint64_t run_us, uint64_t scatter_us)
+{
+    struct timespec wall;
+    qn_run_size *s;
+
+    clock_gettime(CLOCK_REALTIME_COARSE, &wall);
+    pthread_mutex_lock(&q->stats_mu);
+    q->stats.gather_us += gather_us;
+    q->stats.scatter_us += scatter_us;
+    q->stats.last_ms = (uint64_t)wall.tv_sec * 1000 + (uint64_t)wall.tv_nsec / 1000000;
+    s = size_of(q, rows);
+    if (s) {
+        s->n_runs++;
+        s->gather_us += gather_us;
+        s->run_us += run_us;
+        s->scatter_us += scatter_us;
+    }
+    pthread_mutex_unlock(&q->stats_mu);
+}
+
 /* A run ended: the prediction learns from it, and its lane pays what it took. */
 static void count_run(qn_worker *w, qn_version *v, const qn_batch *batch, uint64_t took)
 {
@@ -334,7 +381,7 @@ static qn_status batch_run_once(qn_worker *w, const qn_batch *batch, qn_session 
     int32_t n_in = qn_model_n_inputs(model), n_out = qn_model_n_outputs(model);
     qn_tensor *inputs = inputs_few, *outputs = outputs_few;
     qn_status st;
-    uint64_t began, took;
+    uint64_t gathered_from = now_us(), began, took;
 
     if (n_in > QN_ROWS_FEW) inputs = calloc((size_t)n_in, sizeof *inputs);
     if (n_out > QN_ROWS_FEW) outputs = calloc((size_t)n_out, sizeof *outputs);
@@ -357,6 +404,7 @@ static qn_status batch_run_once(qn_worker *w, const qn_batch *batch, qn_session 
     if (w->batcher->opt.on_batch) w->batcher->opt.on_batch(w->batcher->opt.user, v, batch->rows, batch->n_calls, took, batch->left);
     count_run(w, v, batch, took);
     if (st == QN_OK) st = qn_rows_scatter(batch->first, batch->n_calls, batch->rows, outputs, n_out, err);
+    if (st == QN_OK) count_size(qn_version_queue(v), batch->rows, began - gathered_from, took, now_us() - began - took);
 done:
     if (inputs != inputs_few) free(inputs);
     if (outputs != outputs_few) free(outputs);

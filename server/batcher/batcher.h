@@ -101,7 +101,18 @@ typedef struct qn_queue_stats {
     uint64_t n_success, n_failed, n_rejected, n_cancelled, n_expired; /* calls, cumulative */
     uint64_t n_rows, n_batches;                                       /* rows answered, runs */
     uint64_t queue_us, run_us;                                        /* summed over calls, over runs */
+    uint64_t gather_us, scatter_us; /* of runs that ended well: joining the inputs before, handing out the outputs after */
+    uint64_t last_ms;               /* when the last one ended, since the epoch; 0: none */
 } qn_queue_stats;
 void qn_queue_get_stats(qn_queue *queue, qn_queue_stats *out);
+
+#define QN_RUN_SIZES 64
+/* Runs of one number of rows that ended well. */
+typedef struct qn_run_size {
+    int64_t rows;
+    uint64_t n_runs, gather_us, run_us, scatter_us;
+} qn_run_size;
+/* By ascending rows, the first QN_RUN_SIZES sizes that occurred: later ones are in the totals only. Returns how many. */
+int32_t qn_queue_get_sizes(qn_queue *queue, qn_run_size out[QN_RUN_SIZES]);
 
 #endif

@@ -107,6 +107,14 @@ def metrics_parse_and_count():
         assert rows and int(rows.group(1)) == 5, text.decode()
         stats = json.loads(d.get("/v2/models/fashion/stats")[2])["model_stats"][0]
         assert stats["inference_count"] == 5 and stats["inference_stats"]["success"]["count"] == 5, stats
+        sizes = stats["batch_stats"]
+        assert sum(s["batch_size"] * s["compute_infer"]["count"] for s in sizes) == 5 and all(s["compute_infer"]["ns"] > 0 for s in sizes), sizes
+        assert sum(s["compute_infer"]["ns"] for s in sizes) == stats["inference_stats"]["compute_infer"]["ns"] and stats["last_inference"] > 1.7e12, stats
+        two = known_request()["instances"] * 2
+        for _ in range(3):
+            d.post("/v1/models/fashion:predict", {"instances": two})
+        sizes = {s["batch_size"]: s["compute_infer"]["count"] for s in json.loads(d.get("/v2/models/fashion/stats")[2])["model_stats"][0]["batch_stats"]}
+        assert sizes[2] == 3, sizes
 
 
 def config_errors_name_line_and_key():
