@@ -15,6 +15,7 @@
 #include "server/batcher/profile.h"
 #include "server/batcher/rows.h"
 
+#include <math.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -64,9 +65,10 @@ typedef struct qn_batch {
     qn_call *first;
     int32_t n_calls;
     int64_t rows;
-    size_t bytes;   /* of the inputs */
-    qn_lane *lane;  /* whose turn it was: the time is charged to it */
-    double charged; /* us, as predicted */
+    size_t bytes;           /* of the inputs */
+    qn_lane *lane;          /* whose turn it was: the time is charged to it */
+    double charged;         /* us, as predicted */
+    uint64_t latest_end_us; /* others that join must not make it end later */
     qn_left left;
 } qn_batch;
 
@@ -208,11 +210,44 @@ static bool may_batch(const qn_call *c)
     return s->batching == 1 || qn_model_rows_independent(qn_version_model(c->version));
 }
 
+/* Under the lock: is a call at whose turn it is no longer worth running? It could have waited longer, but not run in time. */
+static bool hopeless(qn_cost *cost, const qn_call *c, uint64_t now, size_t bytes)
+{
+    if (call_lost(c, now, NULL) != QN_OK) {
+        if (c->predicted_us && c->deadline_us && now >= c->deadline_us)
+            qn_cost_answered(cost, (double)(c->predicted_us - c->queued_us), (double)INFINITY);
+        return true;
+    }
+    if (!c->predicted_us || (double)now + qn_cost_run(cost, bytes) <= (double)c->deadline_us || !qn_cost_doubt(cost)) return false;
+    qn_cost_answered(cost, (double)(c->predicted_us - c->queued_us), (double)INFINITY);
+    return true;
+}
+
+/* The end that a batch must not pass: the first deadline of its calls, and for those that come after a call half of that call's time, so
+ * that there is room for a wait before the run. */
+static uint64_t latest_end(const qn_call *c, uint64_t now)
+{
+    const uint64_t half = (c->deadline_us - c->queued_us) / 2;
+
+    if (!c->deadline_us) return UINT64_MAX;
+    return now + half < c->deadline_us ? now + half : c->deadline_us;
+}
+
+/* Under the lock: may c join a batch, which is not empty, without making somebody in it, or itself, late? */
+static bool joins_in_time(const qn_cost *cost, const qn_batch *batch, const qn_call *c, uint64_t now, size_t bytes)
+{
+    const double end = (double)now + qn_cost_run(cost, batch->bytes + bytes);
+
+    return end <= (double)batch->latest_end_us && (!c->deadline_us || end <= (double)c->deadline_us);
+}
+
 /* Under the lock: the calls of a lane that the batch has room for, in order; the head of an empty batch is its first. The others stay as
- * they are. Calls on the way that are cancelled or expired are taken out as well, into *lost. The walk ends when the batch is full. */
+ * they are. Calls on the way that are cancelled, expired or hopeless are taken out as well, into *lost. The walk ends when the batch is
+ * full. */
 static void take(qn_batcher *b, qn_lane *lane, uint64_t now, qn_batch *batch, qn_call ***batch_tail, qn_call ***lost_tail)
 {
     qn_call *c = lane->head, **keep_tail = &lane->head;
+    qn_cost *cost = &lane->queue->cost;
     int64_t max_rows = batch->first && may_batch(batch->first) ? qn_version_settings(batch->first->version)->max_batch_rows : 0;
 
     lane->head = NULL;
@@ -220,9 +255,13 @@ static void take(qn_batcher *b, qn_lane *lane, uint64_t now, qn_batch *batch, qn
         qn_call *next = c->next;
         const size_t bytes = qn_rows_input_bytes(c);
 
-        if (call_lost(c, now, NULL) != QN_OK) {
+        if (hopeless(cost, c, now, bytes)) {
             list_append(lost_tail, c);
-        } else if (!batch->first || (c->rows <= max_rows - batch->rows && qn_rows_same_bucket(batch->first, c))) {
+        } else if (!batch->first || (c->rows <= max_rows - batch->rows && qn_rows_same_bucket(batch->first, c) &&
+                                     joins_in_time(cost, batch, c, now, bytes))) {
+            const uint64_t end = latest_end(c, now);
+
+            if (!batch->first || end < batch->latest_end_us) batch->latest_end_us = end;
             if (!batch->first) max_rows = may_batch(c) ? qn_version_settings(c->version)->max_batch_rows : 0;
             list_append(batch_tail, c);
             batch->rows += c->rows;
@@ -354,8 +393,9 @@ static void count_size(qn_queue *q, int64_t rows, uint64_t gather_us, uint64_t r
 }
 
 /* A run ended: the prediction learns from it, and its lane pays what it took. */
-static void count_run(qn_worker *w, qn_version *v, const qn_batch *batch, uint64_t took)
+static void count_run(qn_worker *w, qn_version *v, const qn_batch *batch, uint64_t ended, uint64_t took, bool whole)
 {
+    const qn_call *c = batch->first;
     qn_queue *q = qn_version_queue(v);
     qn_batcher *b = w->batcher;
 
@@ -364,7 +404,9 @@ static void count_run(qn_worker *w, qn_version *v, const qn_batch *batch, uint64
     q->stats.run_us += took;
     pthread_mutex_unlock(&q->stats_mu);
     pthread_mutex_lock(&b->mu);
-    qn_cost_learn(&q->cost, batch->bytes, took);
+    qn_cost_learn(&q->cost, batch->bytes, took, whole);
+    for (int32_t i = 0; i < batch->n_calls; i++, c = c->next)
+        if (c->predicted_us) qn_cost_answered(&q->cost, (double)(c->predicted_us - c->queued_us), (double)(ended - c->queued_us));
     qn_lane_charge(batch->lane, (double)took - batch->charged);
     pthread_mutex_unlock(&b->mu);
 }
@@ -402,7 +444,7 @@ static qn_status batch_run_once(qn_worker *w, const qn_batch *batch, qn_session 
     if (watched) qn_profile_add(&qn_version_queue(v)->profile, &w->watch, session, batch->rows, st == QN_OK);
     took = now_us() - began;
     if (w->batcher->opt.on_batch) w->batcher->opt.on_batch(w->batcher->opt.user, v, batch->rows, batch->n_calls, took, batch->left);
-    count_run(w, v, batch, took);
+    count_run(w, v, batch, began + took, took, st == QN_OK);
     if (st == QN_OK) st = qn_rows_scatter(batch->first, batch->n_calls, batch->rows, outputs, n_out, err);
     if (st == QN_OK) count_size(qn_version_queue(v), batch->rows, began - gathered_from, took, now_us() - began - took);
 done:
@@ -562,6 +604,9 @@ static void *worker_main(void *arg)
             qn_error err = { 0 };
             qn_status st = call_lost(lost, now_us(), &err);
 
+            if (st == QN_OK)
+                st = qn_error_set(&err, QN_ERR_DEADLINE, "too late for a run that ends before the deadline, after %llu us in the queue",
+                                  (unsigned long long)(now_us() - lost->queued_us));
             call_answer(lost, st, &err);
             lost = next;
         }
@@ -576,11 +621,13 @@ static void *worker_main(void *arg)
 
 /* -- life ------------------------------------------------------------------------------------------------------------------------ */
 
-/* Under the lock: when a call of this lane that comes now would be answered, at the earliest; 0: nothing is known. */
-static uint64_t predicted_end(const qn_batcher *b, const qn_lane *lane, size_t bytes, uint64_t now)
+/* Under the lock: when a call of this lane that comes now should be answered; 0: nothing is known. */
+static uint64_t predicted_end(const qn_batcher *b, const qn_call *call, const qn_lane *lane, size_t bytes)
 {
     const qn_cost *cost = &lane->queue->cost;
-    double wait = 0;
+    const uint64_t now = call->queued_us;
+    const double rate = qn_fair_share(&b->fair, lane) * (double)b->opt.n_workers;
+    double wait = 0, most = 0, half = (double)(call->deadline_us - now) / 2;
 
     if (cost->n_runs < QN_COST_ENOUGH) return 0;
     if (b->idle == 0) {
@@ -590,8 +637,12 @@ static uint64_t predicted_end(const qn_batcher *b, const qn_lane *lane, size_t b
             if (b->workers[i].busy_until_us < free_us) free_us = b->workers[i].busy_until_us;
         wait = free_us > now ? (double)(free_us - now) : 0;
     }
-    wait += qn_cost_work(cost, lane->bytes_waiting) / (qn_fair_share(&b->fair, lane) * (double)b->opt.n_workers);
-    return now + (uint64_t)(wait + qn_cost_run(cost, bytes));
+    if (may_batch(call)) {
+        const double full = (double)qn_version_settings(call->version)->max_batch_rows / (double)(call->rows > 0 ? call->rows : 1);
+
+        most = qn_cost_run(cost, full > 1 && full * (double)bytes < 0x1p62 ? (size_t)(full * (double)bytes) : bytes);
+    }
+    return now + (uint64_t)qn_cost_answer(cost, wait, lane->bytes_waiting, bytes, most < half ? most : half, rate);
 }
 
 /* Under the lock: waiting calls that this one would stand behind, or beside. */
@@ -604,12 +655,12 @@ static int64_t waiting_before(const qn_queue *q, qn_priority priority)
 }
 
 /* Under the lock: may this call wait? */
-static qn_status admit(const qn_batcher *b, qn_call *call, const qn_lane *lane, size_t bytes, qn_error *err)
+static qn_status admit(qn_batcher *b, qn_call *call, qn_lane *lane, size_t bytes, qn_error *err)
 {
     const qn_model_settings *s = qn_version_settings(call->version);
     const char *name = qn_version_name(call->version);
     const int64_t waiting = waiting_before(lane->queue, call->priority);
-    uint64_t end;
+    double takes;
 
     if (b->stopping) {
         call->refused = QN_REFUSED_STOPPING;
@@ -625,12 +676,14 @@ static qn_status admit(const qn_batcher *b, qn_call *call, const qn_lane *lane, 
         return qn_error_set(err, QN_ERR_UNAVAILABLE, "waiting requests hold %llu bytes, %zu more would pass the limit %llu",
                             (unsigned long long)b->waiting_bytes, bytes, (unsigned long long)b->opt.max_bytes);
     }
-    if (!call->deadline_us || lane->n_waiting == 0) return QN_OK; /* the first to wait always may: predictions learn from it */
-    end = predicted_end(b, lane, bytes, call->queued_us);
-    if (end <= call->deadline_us) return QN_OK;
+    if (!call->deadline_us || (b->idle > 0 && lane->n_waiting == 0)) return QN_OK; /* what nobody is before is tried */
+    call->predicted_us = predicted_end(b, call, lane, bytes);
+    if (!call->predicted_us) return QN_OK;
+    takes = qn_cost_late(&lane->queue->cost, (double)(call->predicted_us - call->queued_us));
+    if ((double)call->queued_us + takes <= (double)call->deadline_us || !qn_cost_doubt(&lane->queue->cost)) return QN_OK;
     call->refused = QN_REFUSED_DEADLINE;
-    return qn_error_set(err, QN_ERR_UNAVAILABLE, "model %s is busy: an answer would take %llu us and the deadline is in %llu us", name,
-                        (unsigned long long)(end - call->queued_us), (unsigned long long)(call->deadline_us - call->queued_us));
+    return qn_error_set(err, QN_ERR_UNAVAILABLE, "model %s is busy: an answer would take %.0f us and the deadline is in %llu us", name,
+                        takes, (unsigned long long)(call->deadline_us - call->queued_us));
 }
 
 static void count_refusal(qn_queue *q, qn_status st)
@@ -653,7 +706,7 @@ qn_status qn_batcher_submit(qn_batcher *b, qn_call *call, qn_error *err)
     qn_status st;
 
     call->queued_us = now_us();
-    call->started_us = call->finished_us = 0;
+    call->started_us = call->finished_us = call->predicted_us = 0;
     call->refused = QN_REFUSED_NOT;
     call->outputs = NULL;
     call->n_outputs = 0;

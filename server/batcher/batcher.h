@@ -7,7 +7,8 @@
  * Work-conserving: an idle worker takes what is there at once (max_queue_delay_us 0), up to max_batch_rows rows of one shape bucket
  * (same dtypes and dims but for dimension 0). Calls of another shape go on waiting for their own batch; they never close one.
  * Fairness: models and priority classes share the workers' time, measured in microseconds of runs (fair.h).
- * Admission: a call that would be answered after its deadline, by the runs seen so far (cost.h), is refused when it comes.
+ * Admission: a call that would be answered after its deadline, by the runs seen so far (cost.h), is refused when it comes. A batch is not
+ * joined by calls that would make it end after the deadline of one in it, and what could not end in time any more is dropped unrun.
  * A failed batch is halved and run again, so that one bad row never fails its neighbours.
  * Threads: any thread may submit; the call belongs to the batcher until done. */
 #ifndef QUERN_SERVER_BATCHER_H
@@ -63,6 +64,7 @@ struct qn_call {
     qn_tensor *outputs; /* [n_outputs] the call's own rows, owned by the call: qn_call_release() */
     int32_t n_outputs;
     uint64_t queued_us, started_us, finished_us; /* CLOCK_MONOTONIC */
+    uint64_t predicted_us;                       /* when it should be answered, before any margin; 0: not predicted */
     int64_t batch_rows;                          /* rows of the run that answered it */
     /* the batcher's while it holds the call */
     qn_call *next;

@@ -251,6 +251,13 @@ static json_t *json_times(const qn_histogram *h)
     return j;
 }
 
+/* Answers that said "not now". */
+static json_t *json_refused(const qn_load_result *r)
+{
+    return json_pack("{s:I, s:I, s:o}", "count", (json_int_t)r->refused.n, "retry_after", (json_int_t)r->n_told_when, "service_ms",
+                     json_times(&r->refused));
+}
+
 static uint64_t good_answers(const qn_load_result *r)
 {
     uint64_t n = 0;
@@ -271,14 +278,15 @@ static json_t *json_report(const args *a, const qn_load_result *r)
         snprintf(code, sizeof code, "%d", s);
         json_object_set_new(status, code, json_integer((json_int_t)r->status[s]));
     }
-    return json_pack("{s:s, s:s, s:f, s:i, s:f, s:I, s:I, s:I, s:f, s:f, s:o, s:o, s:o, s:{s:I, s:I, s:I, s:I, s:I}, s:I, s:I, s:I, s:I}",
-                     "url", a->url, "loop", a->rate > 0 ? "open" : "closed", "rate", a->rate, "connections", (int)a->connections, "seconds",
-                     seconds, "due", (json_int_t)r->n_due, "answered", (json_int_t)r->n_answered, "good", (json_int_t)good_answers(r),
-                     "answered_per_s", (double)r->n_answered / seconds, "good_per_s", (double)good_answers(r) / seconds, "latency_ms",
-                     json_times(&r->latency), "service_ms", json_times(&r->service), "status", status, "errors", "connect",
-                     (json_int_t)r->connect_errors, "timeout", (json_int_t)r->timeouts, "cut_short", (json_int_t)r->cut_short, "malformed",
-                     (json_int_t)r->malformed, "not_sent", (json_int_t)r->not_sent, "reconnects", (json_int_t)r->reconnects, "bytes_in",
-                     (json_int_t)r->bytes_in, "bytes_out", (json_int_t)r->bytes_out, "most_waiting", (json_int_t)r->most_waiting);
+    return json_pack(
+        "{s:s, s:s, s:f, s:i, s:f, s:I, s:I, s:I, s:f, s:f, s:o, s:o, s:o, s:o, s:o, s:{s:I, s:I, s:I, s:I, s:I}, s:I, s:I, s:I, s:I}",
+        "url", a->url, "loop", a->rate > 0 ? "open" : "closed", "rate", a->rate, "connections", (int)a->connections, "seconds", seconds,
+        "due", (json_int_t)r->n_due, "answered", (json_int_t)r->n_answered, "good", (json_int_t)good_answers(r), "answered_per_s",
+        (double)r->n_answered / seconds, "good_per_s", (double)good_answers(r) / seconds, "latency_ms", json_times(&r->latency),
+        "service_ms", json_times(&r->service), "good_latency_ms", json_times(&r->good), "refused", json_refused(r), "status", status,
+        "errors", "connect", (json_int_t)r->connect_errors, "timeout", (json_int_t)r->timeouts, "cut_short", (json_int_t)r->cut_short,
+        "malformed", (json_int_t)r->malformed, "not_sent", (json_int_t)r->not_sent, "reconnects", (json_int_t)r->reconnects, "bytes_in",
+        (json_int_t)r->bytes_in, "bytes_out", (json_int_t)r->bytes_out, "most_waiting", (json_int_t)r->most_waiting);
 }
 
 static void report_text(const args *a, const qn_load_result *r)
@@ -286,11 +294,16 @@ static void report_text(const args *a, const qn_load_result *r)
     const double seconds = (double)r->measured_ns * 1e-9;
 
     printf("%.0f answered/s, %.0f of them good; %" PRIu64 " due, %" PRIu64 " answered in %.1f s over %d connections\n",
-           (double)r->n_answered / seconds, (double)good_answers(r) / seconds, r->n_due, r->n_answered, seconds, (int)a->connections);
+           (double)r->n_arrived / seconds, (double)r->n_arrived_good / seconds, r->n_due, r->n_answered, seconds, (int)a->connections);
     printf("latency ms, from when a request was %s:", a->rate > 0 ? "due" : "sent");
     for (size_t i = 0; i < sizeof shown / sizeof shown[0]; i++)
         printf("  %s %.3f", shown[i].name, (double)qn_histogram_percentile(&r->latency, shown[i].ppm) * 1e-6);
     printf("  max %.3f\n", (double)r->latency.max * 1e-6);
+    if (r->refused.n > 0)
+        printf("refused: %" PRIu64 ", %" PRIu64 " with Retry-After, in p50 %.3f p99 %.3f ms; good answers p50 %.3f p99 %.3f ms\n",
+               r->refused.n, r->n_told_when, (double)qn_histogram_percentile(&r->refused, 500000) * 1e-6,
+               (double)qn_histogram_percentile(&r->refused, 990000) * 1e-6, (double)qn_histogram_percentile(&r->good, 500000) * 1e-6,
+               (double)qn_histogram_percentile(&r->good, 990000) * 1e-6);
     for (int s = 100; s < 600; s++)
         if (r->status[s] && s != 200) printf("status %d: %" PRIu64 "\n", s, r->status[s]);
     if (r->connect_errors + r->timeouts + r->cut_short + r->malformed + r->not_sent)
@@ -316,7 +329,7 @@ static int report(const args *a, const qn_load_result *r)
 
 int qn_cli_load(int argc, char **argv)
 {
-    static qn_load_result result; /* two histograms of 58 KiB: too large for a frame */
+    static qn_load_result result; /* four histograms of 58 KiB: too large for a frame */
     char host[256], port[16];
     const char *path;
     args a;

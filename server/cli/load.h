@@ -24,10 +24,14 @@ typedef struct qn_load_plan {
 } qn_load_plan;
 
 typedef struct qn_load_result {
-    qn_histogram latency;       /* open loop: from when the request was due; closed: from when it was sent */
-    qn_histogram service;       /* from when it was sent */
-    uint64_t n_due, n_answered; /* in the measured time */
+    qn_histogram latency;               /* open loop: from when the request was due; closed: from when it was sent */
+    qn_histogram service;               /* from when it was sent */
+    qn_histogram good;                  /* latency of the answers 200..399 */
+    qn_histogram refused;               /* service of the answers 429 and 503 */
+    uint64_t n_due, n_answered;         /* in the measured time */
+    uint64_t n_arrived, n_arrived_good; /* answers that came in the measured time, whenever they were due */
     uint64_t status[600];
+    uint64_t n_told_when;                                              /* of the refused: with Retry-After */
     uint64_t connect_errors, timeouts, cut_short, malformed, not_sent; /* not_sent: still waiting for a connection at the end */
     uint64_t reconnects, bytes_in, bytes_out, most_waiting;
     uint64_t measured_ns;

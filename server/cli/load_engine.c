@@ -22,6 +22,7 @@
 #define RETRY_NS    10000000u  /* after a connection was refused */
 #define SWEEP_NS    5000000u   /* between looks at what is overdue */
 #define PROGRESS_NS 1000000000u
+#define LATE_NS     1000000000u /* after the end: what still waits for a connection is not sent any more */
 
 typedef enum state { CLOSED, CONNECTING, SENDING, READING, IDLE } state;
 
@@ -165,10 +166,22 @@ static void start(engine *e, conn *c, uint64_t due_ns)
 
 static void finish(engine *e, conn *c, uint64_t now)
 {
+    if (measured(e, now)) {
+        e->r->n_arrived++;
+        e->r->n_arrived_good += c->reply.status >= 200 && c->reply.status < 400;
+    }
     if (measured(e, c->due_ns)) {
-        qn_histogram_add(&e->r->latency, now - (e->plan->rate > 0 ? c->due_ns : c->sent_ns));
-        qn_histogram_add(&e->r->service, now - c->sent_ns);
-        e->r->status[c->reply.status]++;
+        const uint64_t latency = now - (e->plan->rate > 0 ? c->due_ns : c->sent_ns), service = now - c->sent_ns;
+        const int status = c->reply.status;
+
+        qn_histogram_add(&e->r->latency, latency);
+        qn_histogram_add(&e->r->service, service);
+        if (status >= 200 && status < 400) qn_histogram_add(&e->r->good, latency);
+        if (status == 429 || status == 503) {
+            qn_histogram_add(&e->r->refused, service);
+            e->r->n_told_when += c->reply.says_when;
+        }
+        e->r->status[status]++;
         e->r->n_answered++;
     }
     if (!c->reply.keep_alive) hang_up(c);
@@ -274,6 +287,7 @@ static void start_all(engine *e, uint64_t now)
 
     if (e->plan->rate > 0) {
         become_due(e, now);
+        if (now >= e->end_ns + LATE_NS) return;
         while (e->head < e->tail && (c = take_free(e, now))) start(e, c, e->waiting[e->head++ % MAX_WAITING]);
         return;
     }
@@ -309,7 +323,8 @@ static struct timespec sleep_for(const engine *e, uint64_t now)
 {
     uint64_t ns = SWEEP_NS;
 
-    if (e->plan->rate > 0 && e->next_due_ns < e->end_ns) ns = e->next_due_ns > now ? e->next_due_ns - now : 0;
+    /* With requests waiting, only an event frees a connection for the next: what becomes due meanwhile is counted then. */
+    if (e->plan->rate > 0 && e->next_due_ns < e->end_ns && e->head == e->tail) ns = e->next_due_ns > now ? e->next_due_ns - now : 0;
     if (ns > SWEEP_NS) ns = SWEEP_NS;
     return (struct timespec){ .tv_nsec = (long)ns };
 }

@@ -96,6 +96,7 @@ static void take_field(qn_reply *r, const char *s, size_t n, bool whole)
     is_length = name == 14 && strncasecmp(s, "content-length", 14) == 0;
     is_coding = name == 17 && strncasecmp(s, "transfer-encoding", 17) == 0;
     is_connection = name == 10 && strncasecmp(s, "connection", 10) == 0;
+    if (name == 11 && strncasecmp(s, "retry-after", 11) == 0) r->says_when = true;
     if (!is_length && !is_coding && !is_connection) return;
     if (!whole) {
         bad(r, "a field that frames the reply is too long");
@@ -121,7 +122,7 @@ static void end_head(qn_reply *r)
         bad(r, "both Content-Length and Transfer-Encoding");
     } else if (r->status < 200) {
         r->part = STATUS;
-        r->chunked = r->has_length = r->said_close = r->said_keep_alive = false;
+        r->chunked = r->has_length = r->said_close = r->said_keep_alive = r->says_when = false;
     } else if (r->is_head || r->status == 204 || r->status == 304) {
         done(r);
     } else if (r->chunked) {

@@ -24,6 +24,7 @@ typedef struct qn_reply {
     int status;          /* of the last status line, 100..599; 0: none yet */
     bool keep_alive;     /* once DONE: the connection may carry another request */
     bool began;          /* at least one byte arrived */
+    bool says_when;      /* it has Retry-After */
     uint64_t body_bytes; /* of the body, without the framing of chunks */
     const char *why;     /* QN_REPLY_BAD: a constant */
     /* private */

@@ -424,6 +424,92 @@ static void what_cannot_meet_its_deadline_is_refused_when_it_comes(void **state)
     qn_batcher_destroy(b);
 }
 
+/* 8 runs of 5 ms at least teach what a run takes. */
+static void teach(qn_batcher *b)
+{
+    test_call t;
+
+    atomic_store(&sleep_us, 5000);
+    for (int i = 0; i < 10; i++) {
+        call_init(&t, &version, 1, 4, 20);
+        assert_int_equal(qn_batcher_submit(b, &t.call, NULL), QN_OK);
+        wait_answer(&t);
+        qn_call_release(&t.call);
+    }
+}
+
+static void a_call_that_cannot_end_in_time_any_more_is_not_run(void **state)
+{
+    test_call busy, held, late;
+    struct timespec now;
+    qn_batcher *b = one_worker(&busy);
+    int runs;
+
+    (void)state;
+    atomic_store(&hold, false);
+    teach(b);
+    atomic_store(&n_held, 0);
+    atomic_store(&hold, true);
+    call_init(&held, &version, 1, 5, 20);
+    assert_int_equal(qn_batcher_submit(b, &held.call, NULL), QN_OK);
+    while (atomic_load(&n_held) == 0) usleep(100);
+    runs = atomic_load(&n_runs);
+    call_init(&late, &version, 1, 4, 20);
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    late.call.deadline_us = (uint64_t)now.tv_sec * 1000000u + (uint64_t)now.tv_nsec / 1000u + 1000000;
+    assert_int_equal(qn_batcher_submit(b, &late.call, NULL), QN_OK);
+    do { /* until 2 ms are left, less than a run takes */
+        usleep(200);
+        clock_gettime(CLOCK_MONOTONIC, &now);
+    } while ((uint64_t)now.tv_sec * 1000000u + (uint64_t)now.tv_nsec / 1000u + 2000 < late.call.deadline_us);
+    atomic_store(&hold, false);
+    wait_answer(&held);
+    wait_answer(&late);
+    assert_int_equal(late.call.status, QN_ERR_DEADLINE);
+    assert_int_equal(atomic_load(&n_runs), runs + 1);
+    wait_answer(&busy);
+    release_all(&held, 1);
+    release_all(&busy, 1);
+    qn_batcher_destroy(b);
+}
+
+static void a_batch_does_not_grow_beyond_the_deadline_of_one_in_it(void **state)
+{
+    test_call busy, held, t[8];
+    struct timespec now;
+    qn_batcher *b = one_worker(&busy);
+
+    (void)state;
+    atomic_store(&hold, false);
+    teach(b); /* 16 bytes take 5 ms: 8 rows of it 40 ms, as far as is known */
+    atomic_store(&n_held, 0);
+    atomic_store(&hold, true);
+    call_init(&held, &version, 1, 5, 20);
+    assert_int_equal(qn_batcher_submit(b, &held.call, NULL), QN_OK);
+    while (atomic_load(&n_held) == 0) usleep(100);
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    for (int i = 0; i < 8; i++) {
+        call_init(&t[i], &version, 1, 4, 20);
+        /* half of 50 ms is room for 5 rows at most, on a quick machine */
+        if (i == 0) t[i].call.deadline_us = (uint64_t)now.tv_sec * 1000000u + (uint64_t)now.tv_nsec / 1000u + 50000;
+        assert_int_equal(qn_batcher_submit(b, &t[i].call, NULL), QN_OK);
+    }
+    atomic_store(&largest_batch, 0);
+    atomic_store(&hold, false);
+    for (int i = 0; i < 8; i++) {
+        wait_answer(&t[i]);
+        if (i > 0) assert_plus_one(&t[i]);
+    }
+    /* In time the first one ran with 5 rows at most; on a machine that slept it was dropped, and then the others are one batch. */
+    if (t[0].call.status == QN_OK) assert_true(t[0].call.batch_rows <= 5);
+    wait_answer(&held);
+    wait_answer(&busy);
+    release_all(t, 8);
+    release_all(&held, 1);
+    release_all(&busy, 1);
+    qn_batcher_destroy(b);
+}
+
 static void a_profile_watches_the_runs_it_was_asked_for(void **state)
 {
     qn_profile *p = qn_queue_profile(version.queue);
@@ -495,6 +581,8 @@ int main(void)
         T(shutting_down_answers_everybody),
         T(a_higher_class_overtakes_and_its_batch_takes_others_along),
         T(what_cannot_meet_its_deadline_is_refused_when_it_comes),
+        T(a_call_that_cannot_end_in_time_any_more_is_not_run),
+        T(a_batch_does_not_grow_beyond_the_deadline_of_one_in_it),
         T(a_profile_watches_the_runs_it_was_asked_for),
         T(many_clients_get_their_own_rows),
     };
