@@ -207,7 +207,7 @@ static bool may_batch(const qn_call *c)
     const qn_model_settings *s = qn_version_settings(c->version);
 
     if (s->max_batch_rows <= 1 || s->batching == 0) return false;
-    return s->batching == 1 || qn_model_rows_independent(qn_version_model(c->version));
+    return s->batching == 1 || qn_version_padding(c->version) || qn_model_rows_independent(qn_version_model(c->version));
 }
 
 /* Under the lock: is a call at whose turn it is no longer worth running? It could have waited longer, but not run in time. */

@@ -19,7 +19,8 @@ const size_t qn_config_n_settings = COUNT(qn_config_settings);
 typedef struct model_file {
     int64_t max_batch_rows, max_queue_delay_us, max_queued, bits, batching, priority;
     int64_t version_policy, latest_versions, warm_up, at_memory_cap;
-    qn_text_list labels, versions, version_labels;
+    int64_t padding_multiple;
+    qn_text_list labels, versions, version_labels, padding;
 } model_file;
 
 static const qn_setting model_rows[] = {
@@ -128,6 +129,27 @@ static qn_status read_policy(const model_file *m, qn_version_policy *p, qn_error
     return st;
 }
 
+/* "input_ids=0" -> a name and a number. On failure *out holds what the caller frees. */
+static qn_status read_padding(const model_file *m, qn_model_settings *out, qn_error *err)
+{
+    out->paddings = m->padding.n > 0 ? calloc((size_t)m->padding.n, sizeof *out->paddings) : NULL;
+    out->n_paddings = 0;
+    out->padding_multiple = m->padding_multiple;
+    if (m->padding.n > 0 && !out->paddings) return qn_error_set(err, QN_ERR_NOMEM, "padding");
+    for (int32_t i = 0; i < m->padding.n; i++) {
+        qn_padded_input *p = &out->paddings[out->n_paddings++];
+        const char *equals = strchr(m->padding.items[i], '=');
+        char *end = NULL;
+
+        p->name = strndup(m->padding.items[i], (size_t)(equals - m->padding.items[i]));
+        if (!p->name) return qn_error_set(err, QN_ERR_NOMEM, "padding");
+        p->value = strtod(equals + 1, &end);
+        if (end == equals + 1 || *end || !strchr("+-.0123456789", equals[1]))
+            return qn_error_set(err, QN_ERR_INVALID, "padding.%.64s: '%.40s' is not a number", p->name, equals + 1);
+    }
+    return QN_OK;
+}
+
 static void labels_free(char **items, int32_t n)
 {
     for (int32_t i = 0; i < n; i++) free(items[i]);
@@ -144,16 +166,21 @@ qn_status qn_config_parse_model(const char *shown, const char *text, size_t n, q
         .batching = settings->batching < 0 ? 0 : settings->batching + 1,
         .priority = settings->priority,
         .latest_versions = 1,
+        .padding_multiple = 16,
     };
+    qn_model_settings padded = { 0 };
     qn_version_policy policy = { 0 };
     qn_status st = qn_settings_read(shown, text, n, model_rows, COUNT(model_rows), &m, err);
 
     if (st == QN_OK && (st = read_policy(&m, &policy, err)) != QN_OK) qn_error_prefix(err, "%s", shown);
+    if (st == QN_OK && (st = read_padding(&m, &padded, err)) != QN_OK) qn_error_prefix(err, "%s", shown);
+    labels_free(m.padding.items, m.padding.n);
     labels_free(m.versions.items, m.versions.n);
     labels_free(m.version_labels.items, m.version_labels.n);
     if (st != QN_OK) {
         labels_free(m.labels.items, m.labels.n);
         qn_version_policy_release(&policy);
+        qn_model_settings_release(&padded);
         return st;
     }
     settings->max_batch_rows = (int32_t)m.max_batch_rows;
@@ -166,6 +193,11 @@ qn_status qn_config_parse_model(const char *shown, const char *text, size_t n, q
     settings->unload_first = m.at_memory_cap == 1;
     qn_version_policy_release(&settings->versions);
     settings->versions = policy;
+    for (int32_t i = 0; i < settings->n_paddings; i++) free(settings->paddings[i].name);
+    free(settings->paddings);
+    settings->paddings = padded.paddings;
+    settings->n_paddings = padded.n_paddings;
+    settings->padding_multiple = padded.padding_multiple;
     if (m.labels.n > 0) {
         labels_free(settings->labels, settings->n_labels);
         settings->labels = m.labels.items;

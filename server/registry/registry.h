@@ -62,6 +62,12 @@ typedef struct qn_version_policy {
     int32_t n_labels;
 } qn_version_policy;
 
+/* An input that may be filled up along dimension 1, and with what. */
+typedef struct qn_padded_input {
+    char *name;
+    double value;
+} qn_padded_input;
+
 /* Per-model settings: the defaults of config/quern.yaml, overridden by the model's own quern.yaml. */
 typedef struct qn_model_settings {
     int32_t max_batch_rows;     /* 1..65536; 1: never join requests */
@@ -73,6 +79,9 @@ typedef struct qn_model_settings {
     char **labels;              /* [n_labels] class names for people, or NULL; owned by the version */
     int32_t n_labels;
     qn_version_policy versions;
+    qn_padded_input *paddings; /* [n_paddings] owned */
+    int32_t n_paddings;
+    int64_t padding_multiple;
     bool no_warm_up;   /* do not run over zeros before a version is served */
     bool unload_first; /* at the memory cap: go dark for the time of a load rather than refuse it */
 } qn_model_settings;
@@ -174,6 +183,8 @@ const char *qn_version_name(const qn_version *v); /* of the model */
 int64_t qn_version_number(const qn_version *v);
 const qn_model_settings *qn_version_settings(const qn_version *v);
 struct qn_queue *qn_version_queue(const qn_version *v);
+struct qn_padding;
+const struct qn_padding *qn_version_padding(const qn_version *v); /* NULL: none was declared */
 
 /* A session of this version for one run by the calling worker's team (NULL: one thread; every team has the same size), made on first use
  * and kept (at most n_workers); give it back after the run. */

@@ -2,6 +2,7 @@
 #include "server/registry/version.h"
 
 #include "server/batcher/batcher.h"
+#include "server/batcher/padding.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -27,6 +28,10 @@ void qn_model_settings_release(qn_model_settings *s)
     s->labels = NULL;
     s->n_labels = 0;
     qn_version_policy_release(&s->versions);
+    for (int32_t i = 0; i < s->n_paddings; i++) free(s->paddings[i].name);
+    free(s->paddings);
+    s->paddings = NULL;
+    s->n_paddings = 0;
 }
 
 /* Every input and output is a tensor of a datatype that the protocols can name: 4-bit integers have none. */
@@ -122,6 +127,8 @@ static void version_free_contents(qn_version *v)
     v->model = NULL;
     qn_queue_destroy(v->queue);
     v->queue = NULL;
+    qn_padding_destroy(v->padding);
+    v->padding = NULL;
     qn_model_settings_release(&v->settings);
 }
 
@@ -176,6 +183,7 @@ qn_status qn_version_load(const qn_version_source *src, qn_version **out, qn_err
     st = qn_queue_create(&v->queue, err);
     if (st == QN_OK) st = qn_model_load(src->file_fd, src->file, &mo, &v->model, err);
     if (st == QN_OK) st = ports_have_names(v->model, err);
+    if (st == QN_OK) st = qn_padding_create(v->model, &v->settings, &v->padding, err);
     if (st == QN_OK) st = check_answer(v, src, &checked, err);
     if (st == QN_OK && checked == 0 && !v->settings.no_warm_up) st = version_warm(v, err);
     if (st != QN_OK) goto done;
@@ -194,6 +202,7 @@ const char *qn_version_name(const qn_version *v) { return v->name; }
 int64_t qn_version_number(const qn_version *v) { return v->number; }
 const qn_model_settings *qn_version_settings(const qn_version *v) { return &v->settings; }
 struct qn_queue *qn_version_queue(const qn_version *v) { return v->queue; }
+const struct qn_padding *qn_version_padding(const qn_version *v) { return v->padding; }
 
 qn_status qn_version_acquire_session(qn_version *v, qn_team *team, qn_session **out, qn_error *err)
 {

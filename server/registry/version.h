@@ -18,6 +18,7 @@ struct qn_version {
     qn_model *model;
     qn_model_settings settings; /* labels owned */
     struct qn_queue *queue;
+    struct qn_padding *padding;  /* or NULL */
     pthread_mutex_t sessions_mu; /* guards the free list; innermost */
     qn_session **sessions;       /* [n_sessions] not in use, room for max_sessions */
     int32_t n_sessions, max_sessions;

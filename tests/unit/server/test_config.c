@@ -222,6 +222,23 @@ static void a_models_file_says_which_versions(void **state)
     qn_model_settings_release(&s);
 }
 
+static void a_models_file_says_what_is_filled_up(void **state)
+{
+    static const char text[] = "padding: {input_ids: 0, attention_mask: -1.5e2}\npadding_multiple: 8\n";
+    qn_model_settings s = defaults;
+    qn_error err = { 0 };
+
+    (void)state;
+    assert_int_equal(qn_config_parse_model("quern.yaml", text, sizeof text - 1, &s, &err), QN_OK);
+    assert_int_equal(s.n_paddings, 2);
+    assert_string_equal(s.paddings[1].name, "attention_mask");
+    assert_true(s.paddings[1].value == -150.0);
+    assert_int_equal(s.padding_multiple, 8);
+    assert_int_equal(qn_config_parse_model("quern.yaml", "bits: exact\n", 12, &s, &err), QN_OK);
+    assert_int_equal(s.n_paddings, 0);
+    qn_model_settings_release(&s);
+}
+
 static void refused_model(const char *text, const char *where, const char *what)
 {
     qn_model_settings s = defaults;
@@ -245,6 +262,9 @@ static void labels_of_versions_are_names_with_one_number_each(void **state)
     refused_model("version_labels: {a: 0}\n", "version_labels", "1..");
     refused_model("version_labels: {../a: 1}\n", "version_labels", "'../a'");
     refused_model("version_labels: {'a=b': 1}\n", "version_labels", "'='");
+    refused_model("padding: {x: one}\n", "padding.x", "'one'");
+    refused_model("padding: {x: nan}\n", "padding.x", "'nan'");
+    refused_model("padding: {x: }\n", "padding.x", "''");
     refused_model("version_policy: specific\n", "quern.yaml", "names none");
     refused_model("versions: [1]\n", "quern.yaml", "not specific");
     refused_model("version_policy: specific\nversions: [one]\n", "versions", "'one'");
@@ -303,6 +323,7 @@ int main(void)
         cmocka_unit_test(deep_and_large_files_are_cheap_errors),
         cmocka_unit_test(a_models_file_overrides_the_defaults),
         cmocka_unit_test(a_models_file_says_which_versions),
+        cmocka_unit_test(a_models_file_says_what_is_filled_up),
         cmocka_unit_test(labels_of_versions_are_names_with_one_number_each),
         cmocka_unit_test(a_bad_models_file_changes_nothing),
         cmocka_unit_test(the_reader_takes_regular_files_only),
