@@ -625,6 +625,15 @@ qn_dim qn_dims_min(qn_dims *t, qn_dim a, qn_dim b) { return min_or_max(t, MIN, a
 
 qn_dim qn_dims_max(qn_dims *t, qn_dim a, qn_dim b) { return min_or_max(t, MAX, a, b); }
 
+bool qn_dims_is_capped(const qn_dims *t, qn_dim d, qn_dim of)
+{
+    const entry *e = d >= 0 && d < t->n ? &t->e[d] : NULL;
+    int64_t k;
+
+    if (!e || e->kind != MIN || (e->a != of && e->b != of)) return false;
+    return qn_dims_value(t, e->a == of ? e->b : e->a, &k) && k >= 1;
+}
+
 bool qn_dims_differ(qn_dims *t, qn_dim a, qn_dim b)
 {
     qn_dim d;

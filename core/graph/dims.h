@@ -39,6 +39,8 @@ qn_dim qn_dims_max(qn_dims *t, qn_dim a, qn_dim b);
 bool qn_dims_value(const qn_dims *t, qn_dim d, int64_t *v);
 /* The name if d is a bare symbol, else NULL. */
 const char *qn_dims_symbol_name(const qn_dims *t, qn_dim d);
+/* True if d = min(of, k) for a constant k >= 1: a table of k places, cut to the length of what it is added to. */
+bool qn_dims_is_capped(const qn_dims *t, qn_dim d, qn_dim of);
 /* True if d is never negative, symbols being sizes (>= 0); false also where it cannot be told. */
 bool qn_dims_nonneg(const qn_dims *t, qn_dim d);
 /* True if a and b differ whatever the symbols are: two different constants, 2*N and 2*N + 1, N and -1. */

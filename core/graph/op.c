@@ -165,6 +165,10 @@ static bool broadcast_dim(qn_dims *t, qn_dim a, qn_dim b, qn_dim *out)
         *out = a;
     else if (kb)
         *out = b;
+    else if (qn_dims_is_capped(t, b, a)) /* min(a, k) against a: the same, or 1, or an error when it runs */
+        *out = a;
+    else if (qn_dims_is_capped(t, a, b))
+        *out = b;
     else
         *out = QN_DIM_UNKNOWN;
     return true;

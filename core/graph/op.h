@@ -41,7 +41,7 @@ const qn_dim *qn_infer_ints(qn_infer *c, int32_t i, int32_t *n);
 bool qn_infer_numbers(qn_infer *c, int32_t i, int64_t *vals, int32_t cap, int32_t *n);
 /* axis in [-rank, rank-1] -> [0, rank-1]. Fails with QN_ERR_SHAPE naming node, axis, rank. */
 qn_status qn_infer_axis(const qn_infer *c, int64_t axis, int32_t rank, int32_t *out, qn_error *err);
-/* out = a broadcast with b (numpy rules). Provably different constants fail with QN_ERR_SHAPE; a symbol against 1 gives the symbol;
+/* out = a broadcast with b (numpy rules). Provably different constants fail with QN_ERR_SHAPE; a symbol against 1, or against min(symbol, k), gives the symbol;
  * symbol against another symbol gives UNKNOWN. */
 qn_status qn_infer_broadcast(const qn_infer *c, const qn_type *a, const qn_type *b, qn_type *out, qn_error *err);
 

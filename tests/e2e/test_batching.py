@@ -3,11 +3,13 @@ import json
 import os
 import random
 import shutil
+import subprocess
 import tempfile
 import threading
 
 import numpy as np
-from harness import QUICK, ROOT, Daemon, main
+from harness import QUERN, QUICK, ROOT, Daemon, main
+from onnx import TensorProto, helper, numpy_helper
 
 FIXTURES = os.path.join(ROOT, "tests", "fixtures")
 ROUNDS = 400 if QUICK else 5000
@@ -50,8 +52,6 @@ def served():
     for name in pools():
         os.makedirs(f"{folder}/{name}/1")
         shutil.copy(f"{FIXTURES}/{name}/model.onnx", f"{folder}/{name}/1/model.onnx")
-    with open(f"{folder}/transformer/quern.yaml", "w") as f:
-        f.write("batching: always\n")  # its rows are independent, which is not proved
     return folder
 
 
@@ -144,4 +144,21 @@ def a_row_that_fails_fails_alone():
         shutil.rmtree(folder)
 
 
-main([rows_have_the_bits_they_have_alone, a_row_that_fails_fails_alone])
+def a_table_of_places_keeps_rows_apart_along_the_length_only():
+    """x + table[:size of x along an axis]: what encoders with learnt positions do along the length, and nobody may along the batch."""
+    for axis, shape, word in ((1, ["n", "length", 4], "independent"), (0, ["n", 4], "not proved")):
+        graph = helper.make_graph(
+            [helper.make_node("Shape", ["x"], ["s"]), helper.make_node("Gather", ["s", "axis"], ["size"]), helper.make_node("Slice", ["table", "zero", "size", "zero"], ["t"]), helper.make_node("Add", ["x", "t"], ["y"])],
+            "places",
+            [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)],
+            [helper.make_tensor_value_info("y", TensorProto.FLOAT, shape)],
+            [numpy_helper.from_array(np.ones((512, 4), np.float32), "table"), numpy_helper.from_array(np.array([axis]), "axis"), numpy_helper.from_array(np.array([0]), "zero")],
+        )
+        with tempfile.TemporaryDirectory() as folder:
+            with open(f"{folder}/model.onnx", "wb") as f:
+                f.write(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8).SerializeToString())
+            text = subprocess.run([QUERN, "inspect", f"{folder}/model.onnx"], stdout=subprocess.PIPE, check=True).stdout.decode()
+            assert next(line for line in text.splitlines() if line.startswith("rows")).split(None, 1)[1].startswith(word), text
+
+
+main([a_table_of_places_keeps_rows_apart_along_the_length_only, rows_have_the_bits_they_have_alone, a_row_that_fails_fails_alone])

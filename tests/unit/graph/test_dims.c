@@ -112,6 +112,13 @@ static void min_and_max_decide_what_they_can(void **state)
     assert_int_equal(qn_dims_min(t, n, k(5)), qn_dims_min(t, k(5), n));
     assert_true(qn_dims_nonneg(t, qn_dims_min(t, n, k(5))));
     assert_false(qn_dims_nonneg(t, qn_dims_sub(t, n, k(5))));
+    assert_true(qn_dims_is_capped(t, qn_dims_min(t, n, k(512)), n));
+    assert_true(qn_dims_is_capped(t, qn_dims_min(t, k(1), n), n));
+    assert_false(qn_dims_is_capped(t, qn_dims_min(t, n, k(0)), n));
+    assert_false(qn_dims_is_capped(t, qn_dims_min(t, n, s("M")), n));
+    assert_false(qn_dims_is_capped(t, qn_dims_min(t, n, k(512)), s("M")));
+    assert_false(qn_dims_is_capped(t, n, n));
+    assert_false(qn_dims_is_capped(t, QN_DIM_UNKNOWN, n));
 }
 
 static void unknown_in_is_unknown_out(void **state)
