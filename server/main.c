@@ -278,15 +278,18 @@ static void reload_tls(daemon_state *d)
         qn_logf(&d->log, QN_LOG_ERROR, "the certificate stays as it was: %s", err.message);
 }
 
-static void reload(daemon_state *d)
+static qn_status reload(daemon_state *d)
 {
     qn_error err = { 0 };
+    qn_status st;
 
     if (atomic_load(&d->announced)) qn_notify_reloading();
-    if (qn_registry_submit(d->app.registry, QN_REGISTRY_RELOAD, NULL, on_reloaded, d, &err) != QN_OK) {
+    st = qn_registry_submit(d->app.registry, QN_REGISTRY_RELOAD, NULL, on_reloaded, d, &err);
+    if (st != QN_OK) {
         qn_logf(&d->log, QN_LOG_ERROR, "cannot read the models: %s", err.message);
-        qn_notify_ready();
+        if (atomic_load(&d->announced)) qn_notify_ready();
     }
+    return st;
 }
 
 /* -- the watchdog's question ------------------------------------------------------------------------------------------------------ */
@@ -572,7 +575,7 @@ static void wait_for_stop(daemon_state *d, const sigset_t *signals)
 
         if (got == SIGHUP) reload_keys(d);
         if (got == SIGHUP) reload_tls(d);
-        if (got == SIGHUP) reload(d);
+        if (got == SIGHUP) (void)reload(d);
         if (got == SIGTERM || got == SIGINT) return;
     }
 }
@@ -598,7 +601,7 @@ static qn_status begin(daemon_state *d, const sigset_t *signals, bool *stop, qn_
     *stop = false;
     if (st == QN_OK && !d->listener_shared) st = open_doors(d, err);
     if (st != QN_OK) return st;
-    reload(d);
+    if (reload(d) != QN_OK) return qn_error_set(err, QN_ERR_NOMEM, "nobody can read the models"); /* and nobody would ever be ready */
     if (!d->listener_shared) return QN_OK;
     *stop = !wait_for_models(d, signals);
     return *stop ? QN_OK : open_doors(d, err);

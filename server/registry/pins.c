@@ -23,7 +23,7 @@ void qn_pins_release(qn_pins *p)
 
 void qn_pins_push(qn_pins *p, int64_t version)
 {
-    if (version == 0) return;
+    if (version == 0 || (p->n_before > 0 && p->before[p->n_before - 1] == version)) return;
     if (p->n_before == QN_PINS_BEFORE) memmove(p->before, p->before + 1, (size_t)(--p->n_before) * sizeof p->before[0]);
     p->before[p->n_before++] = version;
 }
@@ -160,6 +160,17 @@ done:
 
 static json_t *version_text(int64_t v) { return json_sprintf("%" PRId64, v); }
 
+/* jansson's writer leaves pieces out when memory runs out, without a word: what would be durable is read back first. */
+static bool says(const char *text, json_t *doc)
+{
+    json_error_t why;
+    json_t *back = json_loads(text, JSON_REJECT_DUPLICATES, &why);
+    bool same = back && json_equal(back, doc) == 1;
+
+    json_decref(back);
+    return same;
+}
+
 static char *as_text(const qn_pins *p)
 {
     json_t *doc = json_object(), *before = json_array(), *labels = json_object();
@@ -172,6 +183,10 @@ static char *as_text(const qn_pins *p)
         ok = json_object_set_new(labels, p->labels[i].name, version_text(p->labels[i].version)) == 0;
     ok = ok && json_object_set(doc, "before", before) == 0 && json_object_set(doc, "labels", labels) == 0;
     text = ok ? json_dumps(doc, JSON_INDENT(1)) : NULL;
+    if (text && !says(text, doc)) {
+        free(text);
+        text = NULL;
+    }
     json_decref(doc);
     json_decref(before);
     json_decref(labels);
