@@ -14,7 +14,7 @@ from harness import QUERN, ROOT, Daemon, known_request, main
 from onnx import TensorProto, helper, numpy_helper
 
 MS = {"header": 1500, "body": 2000, "idle": 1500, "write": 2500}
-CONFIG = "server:\n" + "".join(f"  {k}_timeout_ms: {v}\n" for k, v in MS.items()) + "  body_min_bytes_per_s: 0\n"
+CONFIG = "server:\n" + "".join(f"  {k}_timeout_ms: {v}\n" for k, v in MS.items()) + "  body_min_bytes_per_s: 0\nmodels:\n  workers: 1\n"  # one session of `large` is kept, not as many as happened to run at once
 LARGE = 4 << 20  # floats of the large answer: more than both sockets' buffers take
 DRIP_S = 0.1
 
@@ -176,7 +176,7 @@ def two_hundred_slow_clients_are_cut_at_their_deadlines_and_others_do_not_notice
             time.sleep(MS["idle"] / 1e3 + 0.5)  # what the generator left is closed by its deadline
             files, threads, _ = usage(d)
             wave(d)  # buffers that are kept are made
-            d.wait_until(lambda: usage(d)[0] == files, "files as before the first wave")
+            d.wait_until(lambda: usage(d)[0] <= files, "files as before the first wave")
             resident = usage(d)[2]
             others = load(d, folder, 1.8, 0.6)
             took = wave(d)
@@ -184,7 +184,7 @@ def two_hundred_slow_clients_are_cut_at_their_deadlines_and_others_do_not_notice
             for kind, s in took.items():
                 print(f"# {KINDS[kind][0]:3} that {kind}: the last one gone after {s:.2f} s, its deadline is {MS[KINDS[kind][3]] / 1e3} s")
             print(f"# others: p99 {usual:.2f} ms without slow clients, {beside:.2f} ms beside them ({beside / usual:.2f}x); none failed")
-            d.wait_until(lambda: usage(d)[:2] == (files, threads), "files and threads as before")
+            d.wait_until(lambda: usage(d)[0] <= files and usage(d)[1] <= threads, "files and threads as before")
             grown = usage(d)[2] - resident
             print(f"# resident {resident} KiB after the first wave, {grown:+} KiB after the second")
             if not sanitized:  # these keep what was freed
