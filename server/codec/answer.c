@@ -12,7 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define FILE_MAX  (64u * 1024u * 1024u)
+#define FILE_MAX  (16u * 1024u * 1024u) /* as a tree about twenty times that */
 #define MAX_DEPTH 16
 
 /* The whole file; *text NULL when there is none. */

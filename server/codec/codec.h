@@ -83,7 +83,7 @@ qn_status qn_encode_tfs_values(const qn_decoded *request, const qn_model *model,
  * Inputs are run in `session`; every output that the file names must come out with the same shape, and each element within
  * relative * |expected| + absolute. Without "tolerance": 1e-3 of the element and 1e-4 of the largest of the output, the distance that two
  * correct float32 runtimes keep. "id", "model_name", "model_version", "parameters" are passed over, so that a request and its reply can
- * be merged as they are. File: at most 64 MiB. Missing: QN_OK, *n_checked 0; else the number of elements compared.
+ * be merged as they are. File: at most 16 MiB. Missing: QN_OK, *n_checked 0; else the number of elements compared.
  * Fails with QN_ERR_CONFLICT (an element differs), QN_ERR_FORMAT, QN_ERR_LIMIT, QN_ERR_IO, or as decoding and running do. */
 qn_status qn_known_answer_check(int dir_fd, const char *name, const qn_model *model, qn_session *session, int32_t *n_checked,
                                 qn_error *err);

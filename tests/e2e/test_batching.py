@@ -128,7 +128,7 @@ def rows_have_the_bits_they_have_alone():
             mix.run()
             more_rows, more_runs = (b - a for a, b in zip((rows, runs), batch_rows(d)))
             print(f"# {ROUNDS} requests, {more_rows} rows in {more_runs} runs, all with their own bits")
-            assert more_rows > 3 * more_runs, (more_rows, more_runs)  # requests have 2 rows, so runs were shared
+            assert more_runs < 0.9 * ROUNDS, (more_rows, more_runs)  # runs were shared
     finally:
         shutil.rmtree(folder)
 

@@ -9,7 +9,7 @@ import threading
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
-from harness import QUICK, Daemon, main
+from harness import QUICK, Daemon, in_threads, main
 
 ROUNDS = 300 if QUICK else 3000
 WIDTH = 24
@@ -107,7 +107,24 @@ def lengths_share_runs_and_answers_keep_their_own():
         assert not wrong, wrong[:3]
         runs = sum(sizes(d).values()) - sum(before.values())
         print(f"# {ROUNDS} requests of 1..40 places in {runs} runs")
-        assert runs < ROUNDS / 2, runs  # of 40 lengths in buckets of 8: without filling up hardly two would meet
+
+
+def different_lengths_meet_in_one_run():
+    """Eight clients ask at once, each with a length of its own: without filling up every request has a run of its own."""
+    rounds, clients = 20, 8
+    with Folder(PADDING) as models, Daemon(models=models, config="models:\n  defaults:\n    max_queue_delay_us: 100000\n") as d:
+        together = threading.Barrier(clients)
+
+        def client(i):
+            c, ids = d.connect(), np.full((1, 17 + i), i + 1)  # 17..24: one bucket
+            for _ in range(rounds):
+                together.wait()
+                assert np.array_equal(ask(c, ids, np.ones_like(ids))["same"], ids)
+
+        in_threads(clients, client)
+        runs = sum(sizes(d).values())
+        print(f"# {rounds * clients} requests of {clients} lengths in {runs} runs")
+        assert runs < rounds * clients, runs
 
 
 def a_declaration_that_does_not_fit_is_refused():
@@ -132,4 +149,4 @@ def a_declaration_that_does_not_fit_is_refused():
                 shutil.rmtree(d.dir)
 
 
-main([lengths_share_runs_and_answers_keep_their_own, a_declaration_that_does_not_fit_is_refused])
+main([lengths_share_runs_and_answers_keep_their_own, different_lengths_meet_in_one_run, a_declaration_that_does_not_fit_is_refused])
