@@ -46,6 +46,20 @@ static void put_port(qn_buf *out, const qn_port *p, bool batched, bool input)
     qn_buf_puts(out, input && p->optional ? "],\"optional\":true}" : "]}");
 }
 
+/* As it was when this version was loaded; a version that was settled on by policy alone and one that is pinned look the same here. */
+static void put_policy(qn_buf *out, const qn_version_policy *p)
+{
+    switch (p->rule) {
+    case QN_VERSIONS_ALL: qn_buf_puts(out, "\"all\":{}"); break;
+    case QN_VERSIONS_SPECIFIC:
+        qn_buf_puts(out, "\"specific\":{\"versions\":[");
+        for (int32_t i = 0; i < p->n_numbers; i++) qn_buf_printf(out, "%s%" PRId64, i ? "," : "", p->numbers[i]);
+        qn_buf_puts(out, "]}");
+        break;
+    case QN_VERSIONS_LATEST: qn_buf_printf(out, "\"latest\":{\"num_versions\":%d}", p->n_latest > 0 ? (int)p->n_latest : 1); break;
+    }
+}
+
 static void model_config(qn_exchange *x)
 {
     qn_buf *out = &x->reply;
@@ -60,10 +74,9 @@ static void model_config(qn_exchange *x)
     batched = is_batched(v);
     qn_buf_puts(out, "{\"name\":");
     put_text(out, qn_version_name(v));
-    qn_buf_printf(out,
-                  ",\"platform\":\"onnx_onnxv1\",\"backend\":\"quern\",\"version_policy\":{\"latest\":{\"num_versions\":1}},\"max_batch_"
-                  "size\":%d,\"input\":[",
-                  batched ? (int)s->max_batch_rows : 0);
+    qn_buf_puts(out, ",\"platform\":\"onnx_onnxv1\",\"backend\":\"quern\",\"version_policy\":{");
+    put_policy(out, &s->versions);
+    qn_buf_printf(out, "},\"max_batch_size\":%d,\"input\":[", batched ? (int)s->max_batch_rows : 0);
     for (int32_t i = 0; i < qn_model_n_inputs(m); i++) {
         if (i) qn_buf_puts(out, ",");
         put_port(out, qn_model_input(m, i), batched, true);

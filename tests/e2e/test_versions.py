@@ -182,6 +182,15 @@ def labels_answer_on_their_routes():
             assert json.loads(d.get("/v2/repository/models/m")[2])["labels"] == {"stable": "2", "canary": "3"}
 
 
+def the_policy_is_in_the_configuration():
+    for settings, policy in (("latest_versions: 2\n", {"latest": {"num_versions": 2}}), ("version_policy: all\n", {"all": {}}), ("version_policy: specific\nversions: [1, 3]\n", {"specific": {"versions": [1, 3]}})):
+        with Folder(3) as models:
+            with open(os.path.join(models, "m", "quern.yaml"), "w") as f:
+                f.write(settings)
+            with Daemon(models=models) as d:
+                assert json.loads(d.get("/v2/models/m/config")[2])["version_policy"] == policy
+
+
 def a_version_is_deleted_if_nobody_means_it():
     with Folder(3) as models, Daemon(models=models) as d:
         delete = lambda v: d.request("DELETE", f"/v2/repository/models/m/versions/{v}")[0]
@@ -263,6 +272,7 @@ main(
         curl_uploads_as_the_documentation_says,
         promote_and_rollback_last,
         labels_answer_on_their_routes,
+        the_policy_is_in_the_configuration,
         a_version_is_deleted_if_nobody_means_it,
         promotions_and_uploads_cost_no_request,
         at_the_memory_cap_models_take_turns,
