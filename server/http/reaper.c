@@ -32,6 +32,14 @@ static void cut(qn_conn *c)
     shutdown(c->fd, SHUT_RDWR);
 }
 
+/* A client that takes nothing would have the kernel keep megabytes of its answer behind the end of the connection: it is reset instead. */
+static void discard_unsent(qn_conn *c)
+{
+    const struct linger none = { .l_onoff = 1, .l_linger = 0 };
+
+    (void)setsockopt(c->fd, SOL_SOCKET, SO_LINGER, &none, sizeof none); /* without it the kernel gives up later */
+}
+
 static bool too_slow(qn_conn *c, uint64_t now)
 {
     uint64_t have, rate = c->http->options.body_min_bytes_per_s;
@@ -66,6 +74,7 @@ static void look(qn_http *h, qn_conn *c, uint64_t now)
     case QN_STAGE_WRITE:
         if (!late) break;
         count(&h->timeouts_write);
+        discard_unsent(c);
         cut(c);
         break;
     case QN_STAGE_IDLE: {

